@@ -44,8 +44,9 @@ ZK_API int zk_sim_run(const zk_sim_config_t *cfg, int (*fn)(void *),
                       void *arg);
 
 /**
- * A connected pair of streams in memory, with half-close, for zk_read(),
- * zk_write() and their kin on a task of a simulated runtime.
+ * A connected pair of streams in memory, for zk_read(), zk_write() and their
+ * kin on a task of a simulated runtime. When one end is closed the other reads
+ * what is left and then the end of the stream, and writes get -EPIPE.
  *
  * @param fd  receives two descriptors; untouched on failure. Close them by
  *            zk_close().

@@ -35,7 +35,11 @@ void *zk__context_make(void *top, zk_context_entry entry);
 ZK_NORETURN void zk__context_start(void *top, zk_context_entry entry,
                                    void *prev);
 
-/* Floating point control: the mxcsr and x87 control words, or FPCR. */
+/*
+ * Floating point control of the calling thread: mxcsr (with its exception
+ * flags) and the x87 control word above it, or FPCR. A value from get is good
+ * for set, on any thread. A switch touches none of it.
+ */
 uint64_t zk__context_fpenv_get(void);
 void zk__context_fpenv_set(uint64_t env);
 

@@ -45,8 +45,10 @@ void zk__vm_unmap(void *addr, size_t size);
 int zk__vm_discard(void *addr, size_t size);
 /* Resident bytes of a page-aligned range, by mincore(). */
 size_t zk__vm_resident(void *addr, size_t size);
-/* Best guard that has an effect here; probed once, by effect. */
-enum zk_guard_kind zk__vm_guard_probe(void);
+/* Best guard that has an effect here, enum zk_guard_kind; probed once, by its
+ * effect. -EMFILE and the like: no descriptor to probe with. */
+int zk__vm_guard_probe(void);
+/* -EOPNOTSUPP for ZK_GUARD_NONE. */
 int zk__vm_guard(enum zk_guard_kind kind, void *addr, size_t size);
 /* How many mprotect guards fit under vm.max_map_count; never below 64. */
 size_t zk__vm_guard_budget(void);
@@ -95,6 +97,11 @@ unsigned zk__cpu_usable(void);
 /* Bind the calling thread to the `index`-th processor of the process's mask,
  * modulo their number. */
 int zk__cpu_bind(unsigned index);
+/* Back to the process's mask. */
+int zk__cpu_unbind(void);
+/* The narrowest cgroup quota, rounded up; 0: none. The files are those of
+ * /proc/self, cgroup and mountinfo. */
+unsigned zk__cpu_quota(const char *groups, const char *mounts);
 /* "blocked in a system call" or not: the state of a thread of this process,
  * from /proc. 'R', 'S', 'D' ...; 0 if it cannot be told. */
 char zk__thread_state(uint32_t kernel_id);
@@ -158,6 +165,7 @@ int zk__sys_epoll_ctl(int ep, int op, int fd, struct epoll_event *ev);
 int zk__sys_epoll_wait(int ep, struct epoll_event *ev, int max,
                        int64_t timeout_ns);
 int zk__sys_eventfd(void); /* CLOEXEC, NONBLOCK */
+int zk__sys_dup(int fd); /* CLOEXEC */
 int zk__sys_dup_null(void); /* a descriptor on /dev/null, to hold in reserve */
 int zk__sys_signalfd(const sigset_t *set);
 

@@ -27,6 +27,8 @@
     atomic_compare_exchange_strong_explicit(p, expected, v, memory_order_##ok, \
                                             memory_order_##fail)
 #define zk_atomic_fence(mo) atomic_thread_fence(memory_order_##mo)
+/* Orders against this thread only: the half that a membarrier completes. */
+#define zk_atomic_signal_fence() atomic_signal_fence(memory_order_seq_cst)
 
 /* A word only its owner writes and others may read: no read-modify-write. */
 #define zk_counter_add(p, n)                                                   \

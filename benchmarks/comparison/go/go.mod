@@ -1,0 +1,3 @@
+module zokio/benchmarks/comparison
+
+go 1.21

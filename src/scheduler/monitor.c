@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * monitor.c - one thread that watches for workers which do not come back.
+ *
+ * C code is not interrupted: a task that computes for a second, or that calls
+ * something which blocks the thread, keeps its worker. What it must not keep is
+ * the worker's other tasks. The ring can be stolen from at any time; the LIFO
+ * slot, the claim window, the timers and the inbox cannot. So after 10 ms of
+ * one task the monitor has a spare worker adopt them.
+ *
+ * The handshake (the owner's half is zk__worker_enter())
+ *
+ *      monitor                              owner
+ *      M1  seq = run_seq, odd, as it was    E1  run_seq = seq + 1 (even)
+ *          10 ms ago                        E2  compiler barrier
+ *      M2  adopt = 1                        E3  adopt != 0? wait until it is 0
+ *      M3  membarrier()                     ... touch the structures ...
+ *      M4  run_seq still seq?               E4  run_seq = seq + 2 (odd), release
+ *          no: adopt = 0, give up
+ *      M5  a spare takes the structures, then adopt = 0
+ *
+ *   The barrier of M3 stands on the owner's processor either before E1, and
+ *   then E3 sees adopt (the owner waits), or after E1, and then M4 sees the even
+ *   number (the monitor gives up). The odd value at M1 was stored with release
+ *   after the owner's last touch, so the spare sees all of it.
+ *
+ * Where the kernel has no membarrier nothing is adopted; rings are still stolen.
+ *
+ * What cannot be adopted: operations in the stuck worker's reactor complete
+ * only there. Connections with one in flight wait; all others go on. Pinned
+ * tasks wait too.
+ *
+ * The monitor sleeps without a timeout while all workers sleep: an idle process
+ * stays idle.
+ */
+#include <errno.h>
+
+#include "scheduler/worker.h"
+
+#define PERIOD ZK_MS(10)
+#define HALF_PERIOD ZK_MS(5)
+#define TRIM_PERIOD ZK_SEC(1)
+
+enum { MONITOR_WATCHING = 0, MONITOR_RESTING = 1, TRIM_BATCH = 4096 };
+
+/* What the monitor remembers of each worker. */
+struct watch {
+    uint64_t seq;
+    zk_time_t since;
+};
+
+void zk__monitor_rest(struct zk_scheduler *s)
+{
+    zk_atomic_sub(&s->n_awake, 1, seq_cst);
+}
+
+void zk__monitor_alert(struct zk_scheduler *s)
+{
+    uint32_t resting = MONITOR_RESTING;
+
+    if (zk_atomic_add(&s->n_awake, 1, seq_cst) != 0)
+        return;
+    if (zk_atomic_load(&s->monitor_word, seq_cst) == MONITOR_RESTING &&
+        zk_atomic_cas(&s->monitor_word, &resting, MONITOR_WATCHING, seq_cst,
+                      relaxed))
+        zk__futex_wake(&s->monitor_word, 1);
+}
+
+/* ---- the owner's side -------------------------------------------------------- */
+
+/* E3: a spare worker is about to take our queue, or has begun to. */
+ZK_COLD void zk__worker_adopted(struct zk_worker *w)
+{
+    while (zk_atomic_load(&w->adopt, acquire) != 0) /* A */
+        zk__futex_wait(&w->adopt, 1, ZK_FOREVER);
+}
+
+static void adopt_release(struct zk_worker *w)
+{
+    zk_atomic_store(&w->adopt, 0, release); /* A */
+    zk__futex_wake(&w->adopt, 1);
+}
+
+/* ---- the spare's side ---------------------------------------------------------- */
+
+bool zk__spare_serves(struct zk_worker *w)
+{
+    struct zk_scheduler *s = w->scheduler;
+
+    for (uint32_t i = 0; i < s->n_slots; i++)
+        if (zk_atomic_load(&s->workers[i].stuck, relaxed) != 0)
+            return true;
+    return false;
+}
+
+static void adopt_timers(struct zk_worker *w, struct zk_worker *from)
+{
+    struct zk_timer_home *home = from->home;
+
+    from->home = w->home;
+    w->home = home;
+    zk_atomic_store(&from->home->owner, from, release);
+    zk_atomic_store(&w->home->owner, w, release);
+}
+
+/* Native stack of the spare `w`: take over what `from` cannot serve. */
+void zk__spare_adopt(struct zk_worker *w)
+{
+    struct zk_worker *from = zk_atomic_exchange(&w->adopt_from, NULL, acquire);
+
+    if (from == NULL)
+        return;
+    while (from->claim_next < from->claim_len)
+        zk__worker_push(w, from->claim[from->claim_next++]);
+    if (from->lifo != NULL)
+        zk__worker_push(w, from->lifo);
+    from->lifo = NULL;
+    adopt_timers(w, from);
+    adopt_release(from);
+    zk__message_drain(w, from);
+    zk__timeout_expire(w, w->now);
+    zk_atomic_add(&w->scheduler->n_adoptions, 1, relaxed);
+}
+
+/* ---- the monitor's side ----------------------------------------------------------- */
+
+/* A spare that is free, with its thread running; NULL if none can be had. */
+static struct zk_worker *find_spare(struct zk_scheduler *s)
+{
+    for (uint32_t i = s->n_workers; i < s->n_slots; i++) {
+        struct zk_worker *w = &s->workers[i];
+
+        if (zk_atomic_load(&w->kernel_id, acquire) == 0) {
+            if (w->start_failed || zk__worker_start(w) < 0) {
+                w->start_failed = 1;
+                return NULL;
+            }
+            zk_atomic_add(&s->n_spares, 1, relaxed);
+            return w;
+        }
+        if (zk_atomic_load(&w->stuck, relaxed) == 0 &&
+            zk_atomic_load(&w->adopt_from, relaxed) == NULL)
+            return w;
+    }
+    return NULL;
+}
+
+/* Would anybody but the running task profit? */
+static bool has_dependents(struct zk_scheduler *s, struct zk_worker *w)
+{
+    uint64_t live = zk__scheduler_live(s);
+
+    return live > 1 || zk__runq_len(&w->runq) != 0 ||
+           zk_atomic_load(&s->inject_len, relaxed) != 0;
+}
+
+static void report_stuck(struct zk_scheduler *s, struct zk_worker *w,
+                         zk_time_t span)
+{
+    char state = zk__thread_state(zk_atomic_load(&w->kernel_id, relaxed));
+
+    zk__scheduler_log(s, ZK_LOG_INFO,
+                      "worker %u has been in one task for %lld ms, %s; its "
+                      "queue was handed to a spare worker",
+                      (unsigned)w->index, (long long)(span / ZK_MS(1)),
+                      state == 'R' ? "on the processor"
+                                   : "blocked in a system call");
+}
+
+/* M1..M5 */
+static void try_adopt(struct zk_scheduler *s, struct zk_worker *w, uint64_t seq,
+                      zk_time_t span)
+{
+    struct zk_worker *spare = find_spare(s);
+
+    if (spare == NULL)
+        return;
+    zk_atomic_store(&w->adopt, 1, seq_cst); /* M2 */
+    if (zk__membarrier() < 0 ||             /* M3 */
+        zk_atomic_load(&w->run_seq, acquire) != seq) {
+        adopt_release(w); /* M4 */
+        return;
+    }
+    zk_atomic_store(&w->stuck, 1, relaxed);
+    zk_atomic_store(&spare->adopt_from, w, seq_cst); /* M5 */
+    zk__idle_poke(spare);
+    report_stuck(s, w, span);
+}
+
+static void watch_worker(struct zk_scheduler *s, struct zk_worker *w,
+                         struct watch *watch, zk_time_t now)
+{
+    uint64_t seq = zk_atomic_load(&w->run_seq, acquire);
+
+    if (seq != watch->seq || (seq & 1) == 0) {
+        watch->seq = seq;
+        watch->since = now;
+        if (zk_atomic_load(&w->stuck, relaxed) != 0)
+            zk_atomic_store(&w->stuck, 0, relaxed);
+        return;
+    }
+    if (now - watch->since < PERIOD)
+        return;
+    zk_atomic_store(&w->yield_asked, 1, relaxed);
+    if (zk_atomic_load(&w->stuck, relaxed) == 0 && has_dependents(s, w))
+        try_adopt(s, w, seq, now - watch->since);
+}
+
+/* Sleep for half a period, or, with every worker, until one wakes. */
+static void monitor_wait(struct zk_scheduler *s)
+{
+    if (zk_atomic_load(&s->n_awake, seq_cst) != 0) {
+        zk__futex_wait(&s->monitor_pulse, 0, zk__clock_now() + HALF_PERIOD);
+        return;
+    }
+    zk_atomic_store(&s->monitor_word, MONITOR_RESTING, seq_cst);
+    if (zk_atomic_load(&s->n_awake, seq_cst) == 0 &&
+        zk_atomic_load(&s->monitor_pulse, seq_cst) == 0)
+        zk__futex_wait(&s->monitor_word, MONITOR_RESTING, ZK_FOREVER);
+    zk_atomic_store(&s->monitor_word, MONITOR_WATCHING, seq_cst);
+}
+
+static void *monitor_main(void *arg)
+{
+    struct zk_scheduler *s = arg;
+    struct watch watch[ZK_MAX_WORKERS] = { { 0, 0 } };
+    zk_time_t trimmed = zk__clock_now();
+
+    while (zk_atomic_load(&s->monitor_pulse, acquire) == 0) { /* B */
+        zk_time_t now = zk__clock_now();
+
+        for (uint32_t i = 0; i < s->n_slots; i++)
+            watch_worker(s, &s->workers[i], &watch[i], now);
+        if (now - trimmed >= TRIM_PERIOD) {
+            trimmed = now;
+            zk__stack_trim(now, TRIM_BATCH);
+        }
+        monitor_wait(s);
+    }
+    return NULL;
+}
+
+int zk__monitor_start(struct zk_scheduler *s)
+{
+    int rc = zk__thread_create(&s->monitor, monitor_main, s, 128 << 10,
+                               "zk-monitor");
+
+    s->monitor_up = rc == 0;
+    return rc;
+}
+
+void zk__monitor_stop(struct zk_scheduler *s)
+{
+    if (!s->monitor_up)
+        return;
+    zk_atomic_store(&s->monitor_pulse, 1, seq_cst); /* B */
+    zk__futex_wake(&s->monitor_pulse, 1);
+    zk_atomic_store(&s->monitor_word, MONITOR_WATCHING, seq_cst);
+    zk__futex_wake(&s->monitor_word, 1);
+    zk__thread_join(s->monitor);
+    s->monitor_up = false;
+}

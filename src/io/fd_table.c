@@ -14,7 +14,7 @@
 
 #include <errno.h>
 
-#include "io/backend.h"
+#include "io/reactor.h"
 #include "platform/platform.h"
 
 enum { CHUNK_SLOTS = 256, N_CHUNKS = (ZK_FD_MAX + 1) / CHUNK_SLOTS };

@@ -306,6 +306,13 @@ int zk__sys_eventfd(void)
     return (int)SYS_RETRY(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 }
 
+int zk__sys_dup(int fd)
+{
+    if (ZK_FAULT(ZK_FAULT_FD))
+        return -EMFILE;
+    return (int)SYS_RETRY(fcntl(fd, F_DUPFD_CLOEXEC, 0));
+}
+
 int zk__sys_dup_null(void)
 {
     if (ZK_FAULT(ZK_FAULT_FD))

@@ -38,6 +38,7 @@
 #include "context/context.h"
 #include "context/exception.h"
 #include "scheduler/worker.h"
+#include "zokio/time.h"
 
 /* `task` is next on `w`: what every dispatch does. */
 static void dispatch_mark(struct zk_worker *w, struct zk_task *task)

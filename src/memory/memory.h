@@ -10,7 +10,7 @@
 #include "zokio/memory.h"
 #include "zokio/task.h"
 
-/* ---- heap (heap.c) ---------------------------------------------------- */
+/* ---- heap (heap.c) ------------------------------------------------------- */
 /* All of zokio's heap goes through the user's allocator. Any thread. */
 
 void *zk__alloc(size_t size); /* zeroed, aligned to ZK_CACHE_LINE; or NULL */
@@ -20,7 +20,7 @@ uint64_t zk__heap_bytes(void);
 void zk__heap_hold(void);
 void zk__heap_release(void);
 
-/* ---- blocks (slab.c) --------------------------------------------------- */
+/* ---- blocks (slab.c) ----------------------------------------------------- */
 /*
  * Type-stable blocks of one size: a block that was handed out once is readable
  * until the process ends, so a stale handle can always be checked. Mapped in
@@ -36,7 +36,8 @@ struct zk_slab_node {
 
 /* One slab a process, for task blocks; `size` a multiple of ZK_CACHE_LINE. */
 struct zk_slab *zk__slab_create(size_t size);
-/* Up to `want` blocks, linked through their first word; how many, 0 = ENOMEM. */
+/* Up to `want` blocks, linked through their first word: how many, 0 without
+ * memory. */
 unsigned zk__slab_take(struct zk_slab *s, unsigned want,
                        struct zk_slab_node **list);
 void zk__slab_give(struct zk_slab *s, struct zk_slab_node *list);
@@ -45,7 +46,7 @@ uint64_t zk__slab_blocks(const struct zk_slab *s);
 void zk__slab_each(struct zk_slab *s, bool (*fn)(void *block, void *ctx),
                    void *ctx);
 
-/* ---- stacks (stack.c) --------------------------------------------------- */
+/* ---- stacks (stack.c) ---------------------------------------------------- */
 
 enum { ZK_N_STACK_CLASSES = 5 }; /* index 0 is unused */
 
@@ -55,7 +56,7 @@ struct zk_stack {
     char *top;             /* end; 16-aligned, coloured */
     char *limit;           /* lowest usable byte: the guard ends here */
     uint32_t class_index;
-    uint32_t flags;        /* enum zk_stack_flags */
+    uint32_t flags; /* enum zk_stack_flags */
 };
 
 enum zk_stack_flags {
@@ -153,7 +154,7 @@ bool zk__stack_trim_pending(void);
 
 struct zk_stack_stats {
     uint64_t mapped, live, cached, unguarded; /* in stacks */
-    uint64_t guard_kind; /* enum zk_guard_kind */
+    uint64_t guard_kind;                      /* enum zk_guard_kind */
 };
 void zk__stack_stats(struct zk_stack_stats *out);
 /* Tests: what kind of guard, and how many if it is ZK_GUARD_MPROTECT, stacks

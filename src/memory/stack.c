@@ -111,7 +111,7 @@ int zk__stack_pool_init(void)
     return rc;
 }
 
-/* ---- credits --------------------------------------------------------------- */
+/* ---- credits ------------------------------------------------------------- */
 
 int zk__stack_credit_refill(struct zk_stack_cache *cache, unsigned class_index)
 {
@@ -147,7 +147,7 @@ void zk__stack_credit_return(unsigned class_index, unsigned n)
     class_unlock(c);
 }
 
-/* ---- caches ----------------------------------------------------------------- */
+/* ---- caches -------------------------------------------------------------- */
 
 static void cache_link(struct zk_stack_cache *cache)
 {
@@ -324,7 +324,7 @@ void zk__stack_cache_flush(struct zk_stack_cache *cache)
         cache_unlink(cache);
 }
 
-/* ---- giving pages back -------------------------------------------------------- */
+/* ---- giving pages back --------------------------------------------------- */
 
 static void peak_decay(struct stack_class *c, zk_time_t now)
 {
@@ -409,7 +409,7 @@ bool zk__stack_trim_pending(void)
     return pending;
 }
 
-/* ---- statistics ------------------------------------------------------------------ */
+/* ---- statistics ---------------------------------------------------------- */
 
 void zk__stack_stats(struct zk_stack_stats *out)
 {

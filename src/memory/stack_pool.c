@@ -81,7 +81,7 @@ static _Atomic int guard_kind;       /* enum zk_guard_kind */
 static _Atomic int64_t guard_budget; /* mprotect guards left */
 static _Atomic uint64_t guard_missing;
 
-/* ---- classes -------------------------------------------------------------- */
+/* ---- classes ------------------------------------------------------------- */
 
 static size_t shape_guard(unsigned class_index)
 {
@@ -107,7 +107,7 @@ size_t zk__stack_usable(unsigned class_index)
     return zk__stack_stride(class_index) - shape_guard(class_index);
 }
 
-/* ---- chunks --------------------------------------------------------------- */
+/* ---- chunks -------------------------------------------------------------- */
 
 static uint32_t chunk_count(unsigned class_index, uint32_t mapped,
                             uint32_t want)
@@ -206,7 +206,7 @@ enum zk_stack_place zk__stack_locate(uintptr_t address, struct zk_stack **stack)
     return ZK_STACK_PLACE_NONE;
 }
 
-/* ---- guards --------------------------------------------------------------- */
+/* ---- guards -------------------------------------------------------------- */
 
 int zk__stack_guard_init(void)
 {

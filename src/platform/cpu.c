@@ -234,7 +234,7 @@ unsigned zk__cpu_quota(const char *groups, const char *mounts)
     return v1 < v2 ? v1 : v2;
 }
 
-/* ---- the public part ------------------------------------------------------ */
+/* ---- the public part ----------------------------------------------------- */
 
 unsigned zk__cpu_usable(void)
 {

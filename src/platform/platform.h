@@ -20,15 +20,15 @@
 #include "utils/atomic.h"
 #include "zokio/base.h"
 
-/* ---- clock (clock.c) ------------------------------------------------- */
+/* ---- clock (clock.c) ----------------------------------------------------- */
 
 zk_time_t zk__clock_now(void); /* CLOCK_MONOTONIC */
 
-/* ---- memory (vm.c) --------------------------------------------------- */
+/* ---- memory (vm.c) ------------------------------------------------------- */
 
 enum zk_vm_flags {
-    ZK_VM_STACK = 1u << 0,    /* MAP_STACK | MAP_NORESERVE, NOHUGEPAGE */
-    ZK_VM_HUGE = 1u << 1,     /* advise huge pages */
+    ZK_VM_STACK = 1u << 0, /* MAP_STACK | MAP_NORESERVE, NOHUGEPAGE */
+    ZK_VM_HUGE = 1u << 1,  /* advise huge pages */
 };
 
 enum zk_guard_kind {
@@ -53,7 +53,7 @@ int zk__vm_guard(enum zk_guard_kind kind, void *addr, size_t size);
 /* How many mprotect guards fit under vm.max_map_count; never below 64. */
 size_t zk__vm_guard_budget(void);
 
-/* ---- threads (thread.c) ---------------------------------------------- */
+/* ---- threads (thread.c) -------------------------------------------------- */
 
 typedef struct zk_thread {
     uintptr_t handle;
@@ -90,7 +90,7 @@ void zk__futex_wake(_Atomic uint32_t *word, int count);
 int zk__membarrier_init(void);
 int zk__membarrier(void);
 
-/* ---- processors (cpu.c) ---------------------------------------------- */
+/* ---- processors (cpu.c) -------------------------------------------------- */
 
 /* Processors this process may use: affinity mask and cgroup quota. >= 1. */
 unsigned zk__cpu_usable(void);
@@ -106,7 +106,7 @@ unsigned zk__cpu_quota(const char *groups, const char *mounts);
  * from /proc. 'R', 'S', 'D' ...; 0 if it cannot be told. */
 char zk__thread_state(uint32_t kernel_id);
 
-/* ---- environment (env.c) ---------------------------------------------- */
+/* ---- environment (env.c) ------------------------------------------------- */
 
 /* NULL if unset, empty, or the process runs with raised privileges. */
 const char *zk__env(const char *name);
@@ -114,7 +114,7 @@ const char *zk__env(const char *name);
 uint64_t zk__random_seed(void);
 void zk__stderr_line(const char *text); /* one write(), newline added */
 
-/* ---- descriptors (sys.c) --------------------------------------------- */
+/* ---- descriptors (sys.c) ------------------------------------------------- */
 /* The retry of EINTR is inside. MSG_NOSIGNAL is added to every send. */
 
 ssize_t zk__sys_read(int fd, void *buf, size_t len);
@@ -149,10 +149,10 @@ int zk__sys_is_nonblocking(int fd);
 enum zk_fd_kind {
     ZK_FD_UNKNOWN = 0, /* not looked at yet */
     ZK_FD_SOCKET,
-    ZK_FD_LISTENER,    /* a listening stream socket */
-    ZK_FD_PIPE,        /* pipe, fifo, terminal, eventfd, ...: pollable */
-    ZK_FD_FILE,        /* regular file, directory, block device: always ready */
-    ZK_FD_SIM,         /* a stream of the simulator: no kernel object */
+    ZK_FD_LISTENER, /* a listening stream socket */
+    ZK_FD_PIPE,     /* pipe, fifo, terminal, eventfd, ...: pollable */
+    ZK_FD_FILE,     /* regular file, directory, block device: always ready */
+    ZK_FD_SIM,      /* a stream of the simulator: no kernel object */
 };
 /* By fstat() and SO_ACCEPTCONN; or -EBADF. */
 int zk__sys_kind(int fd);
@@ -164,12 +164,12 @@ int zk__sys_epoll_ctl(int ep, int op, int fd, struct epoll_event *ev);
  * epoll_pwait2() where the kernel has it, else rounded up to milliseconds. */
 int zk__sys_epoll_wait(int ep, struct epoll_event *ev, int max,
                        int64_t timeout_ns);
-int zk__sys_eventfd(void); /* CLOEXEC, NONBLOCK */
-int zk__sys_dup(int fd); /* CLOEXEC */
+int zk__sys_eventfd(void);  /* CLOEXEC, NONBLOCK */
+int zk__sys_dup(int fd);    /* CLOEXEC */
 int zk__sys_dup_null(void); /* a descriptor on /dev/null, to hold in reserve */
 int zk__sys_signalfd(const sigset_t *set);
 
-/* ---- signals (signal.c) ----------------------------------------------- */
+/* ---- signals (signal.c) -------------------------------------------------- */
 
 /* Block all but synchronous, SIGPROF and SIGURG in this thread. */
 void zk__signal_mask(sigset_t *saved);

@@ -33,7 +33,7 @@
 
 enum { SIGNAL_STACK_ROOM = 32 * 1024 };
 
-/* ---- masks ------------------------------------------------------------- */
+/* ---- masks --------------------------------------------------------------- */
 
 void zk__signal_mask(sigset_t *saved)
 {
@@ -62,7 +62,7 @@ void zk__signal_unmask(const sigset_t *saved)
     pthread_sigmask(SIG_SETMASK, saved, NULL);
 }
 
-/* ---- signal stacks ------------------------------------------------------ */
+/* ---- signal stacks ------------------------------------------------------- */
 
 /* At the low end of the mapping; the stack grows down towards it from the
  * other end. */

@@ -113,10 +113,29 @@ fini_workers:
     return rc;
 }
 
+/* The threads are gone and no task lives, but some may have asked a worker to
+ * unlink a timer which it did not come to. A message may go round once. */
+static void settle_messages(struct zk_scheduler *s)
+{
+    bool any = true;
+
+    while (any) {
+        any = false;
+        for (uint32_t i = 0; i < s->n_slots; i++) {
+            struct zk_worker *w = &s->workers[i];
+
+            any = any || zk_atomic_load(&w->inbox, acquire) != NULL;
+            zk__message_drain(w, w);
+            zk__worker_give_blocks(w);
+        }
+    }
+}
+
 void zk__scheduler_fini(struct zk_scheduler *s)
 {
     if (s->workers == NULL)
         return;
+    settle_messages(s);
     zk__offload_fini(s);
     for (uint32_t i = 0; i < s->n_slots; i++)
         zk__worker_fini(&s->workers[i]);

@@ -393,14 +393,21 @@ int zk__worker_open(struct zk_worker *w)
     return rc;
 }
 
-void zk__worker_close(struct zk_worker *w)
+void zk__worker_give_blocks(struct zk_worker *w)
 {
-    w->scheduler->driver->fini(w);
-    zk__stack_cache_flush(&w->stacks);
     if (w->blocks != NULL)
         zk__slab_give(zk__task_slab(), w->blocks);
     w->blocks = NULL;
     w->n_blocks = 0;
+}
+
+void zk__worker_close(struct zk_worker *w)
+{
+    w->scheduler->driver->fini(w);
+    zk__stack_cache_flush(&w->stacks);
+    zk__worker_give_blocks(w);
+    if ((w->scheduler->flags & ZK_PIN_WORKERS) != 0 && !w->is_spare)
+        zk__cpu_unbind();
     zk__worker_set_current(NULL);
     zk__sigaltstack_remove(w->signal_stack);
     zk_atomic_store(&w->kernel_id, 0, release);

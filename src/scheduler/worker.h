@@ -144,6 +144,8 @@ int zk__worker_start(struct zk_worker *w);
 /* On the worker's own thread: before and after zk__worker_run(). */
 int zk__worker_open(struct zk_worker *w);
 void zk__worker_close(struct zk_worker *w);
+/* The cached task blocks go back to the slab. */
+void zk__worker_give_blocks(struct zk_worker *w);
 
 /* The loop on the worker's native stack, until the scheduler stops. */
 void zk__worker_run(struct zk_worker *w);

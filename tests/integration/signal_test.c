@@ -68,7 +68,7 @@ RUN_TEST(no_signal_is_lost_to_a_deadline_or_a_cancel)
         task = spawn_parked(wait_for, (void *)SIGUSR1);
         if (i % 2)
             EXPECT_EQ(kill(getpid(), SIGUSR1), 0);
-        EXPECT_EQ(zk_cancel(task), 0);
+        (void)zk_cancel(task); /* it may have ended: -ESRCH */
         if (i % 2 == 0)
             EXPECT_EQ(kill(getpid(), SIGUSR1), 0);
         rc = result_of(task); /* it may have won */

@@ -135,7 +135,7 @@ TEST(the_allocator_stays_while_memory_is_out_or_a_runtime_holds_it)
     assert_int_equal(zk_set_allocator(NULL), 0);
 }
 
-TEST(an_allocator_with_a_missing_function_or_a_reserved_value_is_refused)
+TEST(an_allocator_that_is_not_complete_or_has_reserved_bits_is_refused)
 {
     struct ledger l = {0};
     zk_allocator_t a = allocator_of(&l);
@@ -163,7 +163,7 @@ int main(void)
         cmocka_unit_test(
             the_allocator_stays_while_memory_is_out_or_a_runtime_holds_it),
         cmocka_unit_test(
-            an_allocator_with_a_missing_function_or_a_reserved_value_is_refused),
+            an_allocator_that_is_not_complete_or_has_reserved_bits_is_refused),
     };
 
     return cmocka_run_group_tests(cases, NULL, NULL);

@@ -10,7 +10,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
-/* ---- processors: first, for the mask is read once in a process ---------- */
+/* ---- processors: first, for the mask is read once in a process ----------- */
 
 static void check_narrow_mask(void *arg)
 {
@@ -151,7 +151,7 @@ TEST(the_quota_of_cgroup_v1_counts_below_the_root_of_its_mount)
     assert_int_equal(rmdir(dir), 0);
 }
 
-/* ---- clock and memory ------------------------------------------------------ */
+/* ---- clock and memory ---------------------------------------------------- */
 
 TEST(the_clock_does_not_go_back)
 {
@@ -251,7 +251,7 @@ TEST(the_budget_of_guards_leaves_half_of_the_mappings_to_others)
     assert_true(budget * 8 >= (size_t)limit || limit < 1024);
 }
 
-/* ---- threads ---------------------------------------------------------------- */
+/* ---- threads ------------------------------------------------------------- */
 
 struct thread_facts {
     sigset_t mask;
@@ -441,7 +441,7 @@ TEST(timer_slack_is_set_in_nanoseconds)
     assert_int_equal(zk__thread_timer_slack((uint64_t)before), 0);
 }
 
-/* ---- environment -------------------------------------------------------------- */
+/* ---- environment --------------------------------------------------------- */
 
 TEST(an_empty_variable_counts_as_none)
 {

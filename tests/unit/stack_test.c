@@ -233,7 +233,7 @@ static void take_over_budget(void *arg)
     touch(stack[9]->limit - 1);
 }
 
-TEST(over_the_budget_of_guards_stacks_go_without_and_one_warning_says_so)
+TEST(over_the_budget_of_guards_stacks_go_without_and_a_line_says_so)
 {
     char text[1024] = "", *at;
     int fd[2];
@@ -477,7 +477,7 @@ int main(void)
 {
     const struct CMUnitTest cases[] = {
         cmocka_unit_test(
-            over_the_budget_of_guards_stacks_go_without_and_one_warning_says_so),
+            over_the_budget_of_guards_stacks_go_without_and_a_line_says_so),
         cmocka_unit_test(stacks_of_a_class_have_its_size_and_do_not_overlap),
         cmocka_unit_test(neighbouring_tops_fall_into_different_cache_lines),
         cmocka_unit_test(a_returned_stack_is_the_next_one_and_keeps_its_bytes),

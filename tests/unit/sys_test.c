@@ -48,7 +48,8 @@ static void blocked_start(struct blocked_call *b, zk_thread_t *thread)
     await_state(id, 'S');
     zk_atomic_store(&signals_handled, 0, relaxed);
     assert_int_equal(zk__thread_signal(*thread, SIGURG), 0);
-    while (zk_atomic_load(&signals_handled, acquire) == 0)
+    while (zk_atomic_load(&signals_handled, acquire) == 0 &&
+           zk__thread_state(id) != 0)
         zk__thread_yield();
     await_state(id, 'S');
 }

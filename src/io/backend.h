@@ -118,7 +118,8 @@ struct zk_backend_ops {
     /* Any thread, also in a signal handler. Ends the present or next poll. */
     void (*wake)(struct zk_backend *b);
 
-    /* Any thread, or NULL. `fd` is about to be closed, nothing is pending. */
+    /* Any thread; slot->home_lock is held and slot->home is of this kind. `fd`
+     * is about to be closed, nothing is pending. NULL if home is never set. */
     void (*forget)(struct zk_fd_slot *slot, int fd);
 };
 

@@ -41,6 +41,21 @@ static void slot_drain(struct zk_fd_slot *slot)
     zk__waitq_unlock(&slot->closer);
 }
 
+/* C3. The lock keeps the home's runtime from ending meanwhile. */
+static void slot_forget(struct zk_fd_slot *slot, int fd)
+{
+    struct zk_backend *home;
+
+    if (zk_atomic_load(&slot->home, acquire) == NULL)
+        return;
+    zk__waitq_lock(&slot->home_lock);
+    home = zk_atomic_load(&slot->home, relaxed);
+    if (home != NULL)
+        home->ops->forget(slot, fd);
+    zk_atomic_store(&slot->home, NULL, release);
+    zk__waitq_unlock(&slot->home_lock);
+}
+
 static int slot_free(struct zk_fd_slot *slot, int fd, uint64_t state)
 {
     uint64_t next =
@@ -60,7 +75,6 @@ static int slot_free(struct zk_fd_slot *slot, int fd, uint64_t state)
 int zk_close(zk_fd_t fd)
 {
     struct zk_fd_slot *slot = zk__fd_slot(fd);
-    struct zk_backend *home;
     uint64_t state;
 
     if (slot == NULL)
@@ -70,9 +84,7 @@ int zk_close(zk_fd_t fd)
         return -EBADF;
     if (zk_unlikely(slot_busy(slot)))
         slot_drain(slot);
-    home = zk_atomic_load(&slot->home, acquire);
-    if (home != NULL && home->ops->forget != NULL)
-        home->ops->forget(slot, fd); /* C3 */
+    slot_forget(slot, fd);
     return slot_free(slot, fd, state);
 }
 

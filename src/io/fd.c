@@ -125,9 +125,11 @@ int zk_read_full(zk_fd_t fd, void *buf, size_t len, size_t *done,
 int zk__io_wait(zk_fd_t fd, unsigned events, zk_time_t deadline,
                 enum zk_wait_reason reason)
 {
+    unsigned direction =
+        reason == ZK_REASON_CONNECT ? ZK_DIR_WRITE : ZK_DIR_NONE;
     struct zk_fd_slot *slot;
     struct zk_op *op;
-    int rc = zk__op_begin(fd, ZK_DIR_NONE, deadline, &op);
+    int rc = zk__op_begin(fd, direction, deadline, &op);
 
     if (rc < 0)
         return rc;
@@ -137,7 +139,7 @@ int zk__io_wait(zk_fd_t fd, unsigned events, zk_time_t deadline,
     if (reason == ZK_REASON_CONNECT)
         op->flags |= ZK_OPF_CONNECTS;
     rc = op->kind == ZK_FD_FILE ? -EPERM : zk__op_run(op, deadline, reason);
-    zk__op_end(slot, ZK_DIR_NONE);
+    zk__op_end(slot, direction);
     return rc;
 }
 

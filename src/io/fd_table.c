@@ -112,3 +112,23 @@ int zk__fd_register(int fd, enum zk_fd_kind kind)
     evict(slot);
     return 0;
 }
+
+static void slot_leave(struct zk_fd_slot *slot, struct zk_backend *b)
+{
+    if (zk_atomic_load(&slot->home, acquire) != b)
+        return;
+    zk__waitq_lock(&slot->home_lock);
+    if (zk_atomic_load(&slot->home, relaxed) == b)
+        zk_atomic_store(&slot->home, NULL, release);
+    zk__waitq_unlock(&slot->home_lock);
+}
+
+void zk__fd_table_leave(struct zk_backend *b)
+{
+    for (unsigned i = 0; i < N_CHUNKS; i++) {
+        struct zk_fd_slot *slots = zk_atomic_load(&chunks[i], acquire); /* A */
+
+        for (unsigned k = 0; slots != NULL && k < CHUNK_SLOTS; k++)
+            slot_leave(&slots[k], b);
+    }
+}

@@ -49,8 +49,8 @@ struct zk_fd_slot {
 
     /* readiness.c */
     _Atomic uintptr_t latch[2];
-    struct zk_waitq home_lock;     /* lock of registration only */
-    struct zk_backend *_Atomic home;
+    struct zk_waitq home_lock;     /* lock of `home` and its registration */
+    struct zk_backend *_Atomic home; /* NULL: not registered */
     uint8_t foreign_wakes;
 };
 
@@ -61,6 +61,9 @@ struct zk_fd_slot *zk__fd_slot_peek(int fd);
 /* zokio made `fd` or was given it: reset its slot. 0 or -ENOMEM. Whoever still
  * waits on an older descriptor of this number gets -EBADF. */
 int zk__fd_register(int fd, enum zk_fd_kind kind);
+
+/* `b` ends: no slot has it for a home any more. */
+void zk__fd_table_leave(struct zk_backend *b);
 
 /* Descriptors of the simulator: above all of a kernel. */
 enum { ZK_SIM_FD_FIRST = 1 << 21, ZK_FD_MAX = (1 << 22) - 1 };

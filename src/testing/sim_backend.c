@@ -49,6 +49,7 @@ static void sim_fini(struct zk_backend *b)
 {
     struct sim_backend *s = container_of(b, struct sim_backend, base);
 
+    zk__fd_table_leave(b);
     zk__free(s, sizeof(*s));
 }
 
@@ -261,7 +262,6 @@ static void sim_forget(struct zk_fd_slot *slot, int fd)
         make_due(world, &peer->writer);
     }
     world->ends[fd - ZK_SIM_FD_FIRST] = NULL;
-    zk_atomic_store(&slot->home, NULL, relaxed);
     end_free(end);
 }
 

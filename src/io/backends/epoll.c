@@ -9,9 +9,9 @@
  * parked on another worker, the home moves to that worker.
  *
  * A wait without a turn, and a descriptor that is not ours, is added by one-shot
- * for the time of the wait. Two such waits on one descriptor and worker, or one
- * beside a latch, would collide on the number, so the later one registers a
- * duplicate.
+ * for the time of the wait. An instance takes a number only once: ours is the
+ * latch's, and of two such waits on another's the later collides; these register
+ * a duplicate.
  *
  * What comes back in epoll_event.data tells the two apart: a number with its
  * generation, or the address of the waiting task with bit 0 set. The wake-up is
@@ -93,6 +93,7 @@ static void epoll_fini(struct zk_backend *b)
 {
     struct epoll_backend *e = epoll_of(b);
 
+    zk__fd_table_leave(b);
     zk__sys_close(e->wake_fd);
     zk__sys_close(e->epoll_fd);
     zk__free(e, sizeof(*e));
@@ -156,7 +157,9 @@ static int oneshot_add(struct epoll_backend *e, struct zk_op *op)
         ev.events |= EPOLLOUT;
     e->used = true;
     op->dup_fd = op->fd;
-    rc = zk__sys_epoll_ctl(e->epoll_fd, EPOLL_CTL_ADD, op->fd, &ev);
+    rc = -EEXIST;
+    if ((op->generation & ZK_SLOT_OURS) == 0) /* else the number is the latch's */
+        rc = zk__sys_epoll_ctl(e->epoll_fd, EPOLL_CTL_ADD, op->fd, &ev);
     if (rc != -EEXIST)
         return rc;
     rc = op->dup_fd = zk__sys_dup(op->fd);
@@ -300,14 +303,9 @@ static void epoll_wake(struct zk_backend *b)
 
 static void epoll_forget(struct zk_fd_slot *slot, int fd)
 {
-    struct zk_backend *home;
+    struct zk_backend *home = zk_atomic_load(&slot->home, relaxed);
 
-    zk__waitq_lock(&slot->home_lock);
-    home = zk_atomic_load(&slot->home, relaxed);
-    if (home != NULL)
-        zk__sys_epoll_ctl(epoll_of(home)->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
-    zk_atomic_store(&slot->home, NULL, release);
-    zk__waitq_unlock(&slot->home_lock);
+    zk__sys_epoll_ctl(epoll_of(home)->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
 }
 
 const struct zk_backend_ops zk__backend_epoll = {

@@ -106,6 +106,44 @@ ZK_FUNC_BEGIN(zk__context_trampoline)
 ZK_FUNC_END(zk__context_trampoline)
 
 /*
+ * void zk__context_launch(void **from_sp, void *top, zk_context_entry entry,
+ *                         x0              x1         x2
+ *                         void *prev)
+ *                         x3
+ * Suspend the caller as zk__context_switch() does and call entry(prev) on a
+ * fresh stack that ends at `top`: no frame is made to be taken apart at once.
+ */
+ZK_FUNC_BEGIN(zk__context_launch)
+    BTI_C
+    SIGN
+    stp     x29, x30, [sp, #-ZK_FRAME_SIZE]!
+    .cfi_adjust_cfa_offset ZK_FRAME_SIZE
+    .cfi_offset x29, SAVED(ZK_FRAME_X29)
+    .cfi_offset x30, SAVED(ZK_FRAME_X29 + 8)
+    SAVE(x19, x20, ZK_FRAME_X19)
+    SAVE(x21, x22, ZK_FRAME_X19 + 16)
+    SAVE(x23, x24, ZK_FRAME_X19 + 32)
+    SAVE(x25, x26, ZK_FRAME_X19 + 48)
+    SAVE(x27, x28, ZK_FRAME_X19 + 64)
+    SAVE(d8, d9, ZK_FRAME_D8)
+    SAVE(d10, d11, ZK_FRAME_D8 + 16)
+    SAVE(d12, d13, ZK_FRAME_D8 + 32)
+    SAVE(d14, d15, ZK_FRAME_D8 + 48)
+
+    mov     x9, sp
+    str     x9, [x0]
+    sub     sp, x1, #ZK_FRAME_BASE
+    .cfi_undefined x30              /* the outermost frame of a new stack */
+    .cfi_def_cfa sp, ZK_FRAME_BASE
+    stp     xzr, xzr, [sp]
+    mov     x29, xzr
+    mov     x30, xzr
+    mov     x0, x3
+    blr     x2
+    brk     #1
+ZK_FUNC_END(zk__context_launch)
+
+/*
  * void zk__context_start(void *top, zk_context_entry entry, void *prev)
  *                        x0         x1                      x2
  * Drop every frame and call entry(prev) on a stack that ends at `top`.

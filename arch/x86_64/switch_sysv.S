@@ -75,6 +75,34 @@ ZK_FUNC_BEGIN(zk__context_trampoline)
 ZK_FUNC_END(zk__context_trampoline)
 
 /*
+ * void zk__context_launch(void **from_sp, void *top, zk_context_entry entry,
+ *                         rdi             rsi        rdx
+ *                         void *prev)
+ *                         rcx
+ * Suspend the caller as zk__context_switch() does and call entry(prev) on a
+ * fresh stack that ends at `top`: no frame is made to be taken apart at once.
+ */
+ZK_FUNC_BEGIN(zk__context_launch)
+    endbr64
+    PUSH(rbp, ZK_FRAME_RBP)
+    PUSH(rbx, ZK_FRAME_RBX)
+    PUSH(r12, ZK_FRAME_R12)
+    PUSH(r13, ZK_FRAME_R13)
+    PUSH(r14, ZK_FRAME_R14)
+    PUSH(r15, ZK_FRAME_R15)
+    movq    %rsp, (%rdi)
+    leaq    -ZK_FRAME_BASE(%rsi), %rsp
+    .cfi_undefined rip                  /* the outermost frame of a new stack */
+    .cfi_def_cfa rsp, ZK_FRAME_BASE
+    xorl    %ebp, %ebp
+    movq    %rbp, (%rsp)
+    movq    %rbp, 8(%rsp)
+    movq    %rcx, %rdi
+    call    *%rdx
+    ud2
+ZK_FUNC_END(zk__context_launch)
+
+/*
  * void zk__context_start(void *top, zk_context_entry entry, void *prev)
  *                        rdi        rsi                     rdx
  * Drop every frame and call entry(prev) on a stack that ends at `top`.

@@ -15,7 +15,7 @@
 
 /** A socket address of any family. A plain value. */
 typedef struct zk_addr {
-    uint32_t length;      /**< bytes used of `storage`; 0: none */
+    uint32_t length; /**< bytes used of `storage`; 0: none */
     uint32_t private_pad;
     uint64_t storage[15]; /**< a struct sockaddr */
 } zk_addr_t;

@@ -40,8 +40,7 @@ ZK_BEGIN_DECLS
  * @memory   allocates; all is freed on return.
  * @since    0.1
  */
-ZK_API int zk_sim_run(const zk_sim_config_t *cfg, int (*fn)(void *),
-                      void *arg);
+ZK_API int zk_sim_run(const zk_sim_config_t *cfg, int (*fn)(void *), void *arg);
 
 /**
  * A connected pair of streams in memory, for zk_read(), zk_write() and their

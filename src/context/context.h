@@ -28,6 +28,14 @@ typedef void (*zk_context_entry)(void *prev);
 void *zk__context_make(void *top, zk_context_entry entry);
 
 /*
+ * zk__context_make() and zk__context_switch() in one: suspend the caller and
+ * call `entry(prev)` on the fresh stack that ends at `top`. Returns as a switch
+ * does.
+ */
+void *zk__context_launch(void **from_sp, void *top, zk_context_entry entry,
+                         void *prev);
+
+/*
  * Drop the caller's frames and call `entry(prev)` on a fresh stack that ends at
  * `top`. `top` may be the end of the caller's own stack: a finished task makes
  * room for the next one without a switch.

@@ -26,9 +26,9 @@
 #include "scheduler/scheduler.h"
 
 enum zk_opcode {
-    ZK_OP_READ,  /* one buffer or a vector */
+    ZK_OP_READ, /* one buffer or a vector */
     ZK_OP_WRITE,
-    ZK_OP_POLL,  /* readiness: enum zk_fd_events */
+    ZK_OP_POLL, /* readiness: enum zk_fd_events */
 };
 
 enum zk_op_flags {
@@ -44,16 +44,16 @@ enum zk_op_flags {
 #define ZK_OP_RETRY INT32_MIN
 
 struct zk_op {
-    uint8_t opcode;          /* enum zk_opcode */
-    uint8_t flags;           /* enum zk_op_flags */
-    uint8_t kind;            /* enum zk_fd_kind */
-    uint8_t events;          /* POLL: enum zk_fd_events asked for */
+    uint8_t opcode; /* enum zk_opcode */
+    uint8_t flags;  /* enum zk_op_flags */
+    uint8_t kind;   /* enum zk_fd_kind */
+    uint8_t events; /* POLL: enum zk_fd_events asked for */
     int32_t fd;
-    int32_t result;          /* >= 0, -errno, or ZK_OP_RETRY */
-    int32_t dup_fd;          /* readiness, one-shot: what was registered */
+    int32_t result; /* >= 0, -errno, or ZK_OP_RETRY */
+    int32_t dup_fd; /* readiness, one-shot: what was registered */
     union {
         struct {
-            void *buf;       /* borrowed from the waiting task */
+            void *buf; /* borrowed from the waiting task */
             size_t len;
         } plain;
         struct {
@@ -62,11 +62,11 @@ struct zk_op {
         } vector;
     } data;
     struct zk_fd_slot *slot;
-    uint64_t generation;     /* of the slot when the operation began */
+    uint64_t generation; /* of the slot when the operation began */
     struct zk_task *task;
     struct zk_backend *backend; /* where it is pending */
-    struct zk_list link;     /* the backend's while PENDING */
-    struct zk_list user;     /* POLL: in slot->pollers */
+    struct zk_list link;        /* the backend's while PENDING */
+    struct zk_list user;        /* POLL: in slot->pollers */
 };
 
 _Static_assert(sizeof(struct zk_op) <= ZK_OP_STORAGE,
@@ -131,7 +131,7 @@ struct zk_backend {
 /* In order of preference; ends with NULL. io/backends/registry.c */
 extern const struct zk_backend_ops *const zk__backends[];
 
-/* [flow 6] Poll, or cancel: `op` has ended; its task becomes ready on `b`. */
+/* Poll, or cancel: `op` has ended; its task becomes ready on `b`. */
 void zk__op_complete(struct zk_backend *b, struct zk_op *op, int32_t result);
 
 /* Should a pending `op` end early, and why: -EBADF, -ECANCELED, -ESHUTDOWN,

@@ -58,8 +58,7 @@ static void slot_forget(struct zk_fd_slot *slot, int fd)
 
 static int slot_free(struct zk_fd_slot *slot, int fd, uint64_t state)
 {
-    uint64_t next =
-        (state & ~(ZK_SLOT_GENERATION - 1)) + ZK_SLOT_GENERATION;
+    uint64_t next = (state & ~(ZK_SLOT_GENERATION - 1)) + ZK_SLOT_GENERATION;
     bool is_sim = zk_atomic_load(&slot->kind, relaxed) == ZK_FD_SIM;
     int rc = 0;
 

@@ -13,10 +13,10 @@ struct transfer {
     enum zk_wait_reason reason;
 };
 
-static const struct transfer reading = { ZK_DIR_READ, ZK_OP_READ,
-                                         ZK_REASON_READ };
-static const struct transfer writing = { ZK_DIR_WRITE, ZK_OP_WRITE,
-                                         ZK_REASON_WRITE };
+static const struct transfer reading = {ZK_DIR_READ, ZK_OP_READ,
+                                        ZK_REASON_READ};
+static const struct transfer writing = {ZK_DIR_WRITE, ZK_OP_WRITE,
+                                        ZK_REASON_WRITE};
 
 static ssize_t transfer_plain(const struct transfer *t, zk_fd_t fd, void *buf,
                               size_t len, zk_time_t deadline)
@@ -125,8 +125,8 @@ int zk_read_full(zk_fd_t fd, void *buf, size_t len, size_t *done,
 int zk__io_wait(zk_fd_t fd, unsigned events, zk_time_t deadline,
                 enum zk_wait_reason reason)
 {
-    unsigned direction =
-        reason == ZK_REASON_CONNECT ? ZK_DIR_WRITE : ZK_DIR_NONE;
+    unsigned direction = reason == ZK_REASON_CONNECT ? ZK_DIR_WRITE
+                                                     : ZK_DIR_NONE;
     struct zk_fd_slot *slot;
     struct zk_op *op;
     int rc = zk__op_begin(fd, direction, deadline, &op);

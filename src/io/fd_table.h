@@ -38,18 +38,18 @@ struct zk_turn {
 
 struct zk_fd_slot {
     _Atomic uint64_t state;
-    _Atomic uint8_t kind;          /* enum zk_fd_kind */
+    _Atomic uint8_t kind; /* enum zk_fd_kind */
     _Atomic uint8_t hints[2];
     _Atomic uint8_t accept_report; /* a listener's ZK_ACCEPT_REPORT */
     _Atomic uint32_t n_users;      /* pollers: waits that take no turn */
     struct zk_turn turn[2];
-    struct zk_waitq closer;        /* waits for users to leave */
-    struct zk_waitq pollers_lock;  /* lock of `pollers` only */
-    struct zk_list pollers;        /* their operations, by op->user */
+    struct zk_waitq closer;       /* waits for users to leave */
+    struct zk_waitq pollers_lock; /* lock of `pollers` only */
+    struct zk_list pollers;       /* their operations, by op->user */
 
     /* readiness.c */
     _Atomic uintptr_t latch[2];
-    struct zk_waitq home_lock;     /* lock of `home` and its registration */
+    struct zk_waitq home_lock;       /* lock of `home` and its registration */
     struct zk_backend *_Atomic home; /* NULL: not registered */
     uint8_t foreign_wakes;
 };

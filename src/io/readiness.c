@@ -90,12 +90,10 @@ enum zk_submit zk__readiness_submit(struct zk_backend *b, struct zk_op *op)
     op->result = n;
     if (n != -EAGAIN) {
         if (op->opcode == ZK_OP_READ && (op->flags & ZK_OPF_ONESHOT) == 0)
-            note_drained(op, direction,
-                         n > 0 && (size_t)n < op_length(op));
+            note_drained(op, direction, n > 0 && (size_t)n < op_length(op));
         return ZK_SUBMIT_DONE;
     }
-    return (op->flags & ZK_OPF_ONCE) != 0 ? ZK_SUBMIT_DONE
-                                          : ZK_SUBMIT_PENDING;
+    return (op->flags & ZK_OPF_ONCE) != 0 ? ZK_SUBMIT_DONE : ZK_SUBMIT_PENDING;
 }
 
 /* What an edge means to who waits: its event, or that it should try again. */
@@ -155,8 +153,9 @@ static void latch_fire(struct zk_backend *b, struct zk_fd_slot *slot,
         struct zk_task *task = (struct zk_task *)found;
         struct zk_op *op = zk_op_of(task);
 
-        slot->foreign_wakes =
-            op->backend == b ? 0 : (uint8_t)(slot->foreign_wakes + 1);
+        slot->foreign_wakes = op->backend == b
+                                  ? 0
+                                  : (uint8_t)(slot->foreign_wakes + 1);
         zk_atomic_store(&slot->hints[direction],
                         zk_atomic_load(&slot->hints[direction], relaxed) &
                             (uint8_t)~ZK_HINT_DRAINED,

@@ -19,7 +19,7 @@ static int32_t clip(ssize_t n)
 
 static struct iovec plain_vector(const struct zk_op *op)
 {
-    return (struct iovec){ op->data.plain.buf, op->data.plain.len };
+    return (struct iovec){op->data.plain.buf, op->data.plain.len};
 }
 
 static int32_t try_socket(struct zk_op *op)
@@ -30,8 +30,8 @@ static int32_t try_socket(struct zk_op *op)
         return clip(
             zk__sys_recv(op->fd, op->data.plain.buf, op->data.plain.len));
     if (op->opcode == ZK_OP_READ)
-        return clip(zk__sys_recvv(op->fd, op->data.vector.iov,
-                                  op->data.vector.count));
+        return clip(
+            zk__sys_recvv(op->fd, op->data.vector.iov, op->data.vector.count));
     if (!vector)
         return clip(
             zk__sys_send(op->fd, op->data.plain.buf, op->data.plain.len));

@@ -90,8 +90,8 @@ void zk__turn_pass(struct zk_fd_slot *slot, unsigned direction,
         ZK_ASSERT(task_in(word) == self);
         turn_hand(turn);
     }
-    if (zk_unlikely((zk_atomic_load(&slot->state, seq_cst) &
-                     ZK_SLOT_CLOSING) != 0))
+    if (zk_unlikely((zk_atomic_load(&slot->state, seq_cst) & ZK_SLOT_CLOSING) !=
+                    0))
         zk__slot_left(slot);
 }
 

@@ -63,9 +63,8 @@ static int parse_port(const char *text, uint16_t *out)
 
 static void set_v4(zk_addr_t *out, struct in_addr host, uint16_t port)
 {
-    struct sockaddr_in sin = { .sin_family = AF_INET,
-                               .sin_port = htons(port),
-                               .sin_addr = host };
+    struct sockaddr_in sin = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr = host};
 
     memset(out, 0, sizeof(*out));
     memcpy(out->storage, &sin, sizeof(sin));
@@ -75,10 +74,10 @@ static void set_v4(zk_addr_t *out, struct in_addr host, uint16_t port)
 static void set_v6(zk_addr_t *out, struct in6_addr host, uint32_t scope,
                    uint16_t port)
 {
-    struct sockaddr_in6 sin6 = { .sin6_family = AF_INET6,
-                                 .sin6_port = htons(port),
-                                 .sin6_addr = host,
-                                 .sin6_scope_id = scope };
+    struct sockaddr_in6 sin6 = {.sin6_family = AF_INET6,
+                                .sin6_port = htons(port),
+                                .sin6_addr = host,
+                                .sin6_scope_id = scope};
 
     memset(out, 0, sizeof(*out));
     memcpy(out->storage, &sin6, sizeof(sin6));
@@ -126,7 +125,7 @@ static int parse_numeric(char *host, bool brackets, uint16_t port,
 int zk__addr_parse(const char *text, bool v6, zk_addr_t *out,
                    enum zk_host_kind *kind)
 {
-    struct in_addr v4_host = { htonl(INADDR_ANY) };
+    struct in_addr v4_host = {htonl(INADDR_ANY)};
     struct in6_addr v6_host = in6addr_any;
     char host[HOST_MAX];
     const char *port_text;

@@ -57,8 +57,8 @@ static int get_keepalive(int fd, int *seconds)
 
 static int set_linger(int fd, int seconds)
 {
-    struct linger linger = { .l_onoff = seconds >= 0,
-                             .l_linger = seconds >= 0 ? seconds : 0 };
+    struct linger linger = {.l_onoff = seconds >= 0,
+                            .l_linger = seconds >= 0 ? seconds : 0};
 
     if (seconds < -1)
         return -EINVAL;
@@ -93,8 +93,7 @@ int zk_sock_set(zk_fd_t fd, int option, int value)
         if (value <= 0)
             return -EINVAL;
         return set_int(fd, SOL_SOCKET,
-                       option == ZK_SOCK_RCVBUF ? SO_RCVBUF : SO_SNDBUF,
-                       value);
+                       option == ZK_SOCK_RCVBUF ? SO_RCVBUF : SO_SNDBUF, value);
     default:
         return -EINVAL;
     }
@@ -124,9 +123,9 @@ int zk_sock_get(zk_fd_t fd, int option, int *value)
 
 int zk_shutdown(zk_fd_t fd, int how)
 {
-    static const int native[] = { [ZK_SHUTDOWN_READ] = SHUT_RD,
-                                  [ZK_SHUTDOWN_WRITE] = SHUT_WR,
-                                  [ZK_SHUTDOWN_BOTH] = SHUT_RDWR };
+    static const int native[] = {[ZK_SHUTDOWN_READ] = SHUT_RD,
+                                 [ZK_SHUTDOWN_WRITE] = SHUT_WR,
+                                 [ZK_SHUTDOWN_BOTH] = SHUT_RDWR};
 
     if (how < ZK_SHUTDOWN_READ || how > ZK_SHUTDOWN_BOTH)
         return -EINVAL;
@@ -137,7 +136,7 @@ typedef int (*name_fn)(int fd, struct sockaddr *addr, socklen_t *length);
 
 static int socket_name(zk_fd_t fd, zk_addr_t *out, name_fn ask)
 {
-    zk_addr_t addr = { .length = 0 };
+    zk_addr_t addr = {.length = 0};
     socklen_t length = sizeof(addr.storage);
     int rc;
 

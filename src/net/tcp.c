@@ -23,8 +23,8 @@ static int set_int(int fd, int level, int name, int value)
 
 static int check_listen_options(const zk_listen_opts_t *opts)
 {
-    const uint32_t known =
-        ZK_LISTEN_REUSEPORT | ZK_LISTEN_V6ONLY | ZK_ACCEPT_REPORT;
+    const uint32_t known = ZK_LISTEN_REUSEPORT | ZK_LISTEN_V6ONLY |
+                           ZK_ACCEPT_REPORT;
 
     if ((opts->flags & ~known) != 0 || opts->backlog > INT32_MAX)
         return -EINVAL;
@@ -236,8 +236,7 @@ zk_fd_t zk_dial_tcp(const char *text, zk_time_t deadline)
     if (kind == ZK_HOST_LOCAL &&
         zk__addr_parse(text, true, &addr6, &kind) == 0) {
         rc = dial_at(&addr6, deadline);
-        if (rc >= 0 || rc == -ECANCELED || rc == -ETIMEDOUT ||
-            rc == -ESHUTDOWN)
+        if (rc >= 0 || rc == -ECANCELED || rc == -ETIMEDOUT || rc == -ESHUTDOWN)
             return rc;
     }
     return dial_at(&addr, deadline);

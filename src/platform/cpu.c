@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "utils/compiler.h"
 
@@ -276,6 +277,17 @@ int zk__cpu_unbind(void)
 {
     pthread_once(&cpu_once, cpu_read_mask);
     return cpu_count == 0 ? -ENOSYS : cpu_apply(&cpu_allowed);
+}
+
+zk_time_t zk__thread_cpu_time(uint32_t kernel_id)
+{
+    /* The kernel's name for the clock of a thread: clock_getcpuclockid(3). */
+    clockid_t clock = (clockid_t)((~kernel_id << 3) | 6);
+    struct timespec t;
+
+    if (clock_gettime(clock, &t) < 0)
+        return 0;
+    return ZK_SEC(t.tv_sec) + t.tv_nsec;
 }
 
 char zk__thread_state(uint32_t kernel_id)

@@ -105,6 +105,8 @@ unsigned zk__cpu_quota(const char *groups, const char *mounts);
 /* "blocked in a system call" or not: the state of a thread of this process,
  * from /proc. 'R', 'S', 'D' ...; 0 if it cannot be told. */
 char zk__thread_state(uint32_t kernel_id);
+/* Processor time of a thread of this process; 0 if it cannot be told. */
+zk_time_t zk__thread_cpu_time(uint32_t kernel_id);
 
 /* ---- environment (env.c) ------------------------------------------------- */
 

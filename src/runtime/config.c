@@ -63,14 +63,14 @@ struct number_variable {
 };
 
 static const struct number_variable numbers[] = {
-    { "ZK_WORKERS", WORKERS_MAX, offsetof(zk_config_t, workers),
-      "a number from 1 to 64" },
-    { "ZK_BLOCKING_THREADS", BLOCKING_MAX,
-      offsetof(zk_config_t, blocking_threads), "a number from 1 to 4096" },
-    { "ZK_SQ_ENTRIES", RING_MAX, offsetof(zk_config_t, sq_entries),
-      "a number from 1 to 32768" },
-    { "ZK_CQ_ENTRIES", RING_MAX, offsetof(zk_config_t, cq_entries),
-      "a number from 1 to 32768" },
+    {"ZK_WORKERS", WORKERS_MAX, offsetof(zk_config_t, workers),
+     "a number from 1 to 64"},
+    {"ZK_BLOCKING_THREADS", BLOCKING_MAX,
+     offsetof(zk_config_t, blocking_threads), "a number from 1 to 4096"},
+    {"ZK_SQ_ENTRIES", RING_MAX, offsetof(zk_config_t, sq_entries),
+     "a number from 1 to 32768"},
+    {"ZK_CQ_ENTRIES", RING_MAX, offsetof(zk_config_t, cq_entries),
+     "a number from 1 to 32768"},
 };
 
 /* With ZK_ENV_FORCE=1 the environment overrides what the program set. */
@@ -81,8 +81,7 @@ static bool env_forced(void)
     return force != NULL && strcmp(force, "1") == 0;
 }
 
-static int fill_numbers(zk_config_t *cfg, bool force,
-                        const struct complaint *c)
+static int fill_numbers(zk_config_t *cfg, bool force, const struct complaint *c)
 {
     for (size_t i = 0; i < ZK_ARRAY_LEN(numbers); i++) {
         const struct number_variable *v = &numbers[i];
@@ -215,7 +214,7 @@ int zk__config_fill(zk_config_t *out, const zk_config_t *cfg, char *message,
                     size_t size)
 {
     static const zk_config_t defaults;
-    const struct complaint c = { message, size };
+    const struct complaint c = {message, size};
     zk_config_t filled = cfg != NULL ? *cfg : defaults;
     int rc;
 

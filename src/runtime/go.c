@@ -18,9 +18,8 @@ static struct zk_worker *worker_of_caller(void)
 int zk_go(void (*fn)(void *), void *arg)
 {
     struct zk_worker *w = worker_of_caller();
-    struct zk_spawn how = { .entry.plain = fn,
-                            .arg = arg,
-                            .site = __builtin_return_address(0) };
+    struct zk_spawn how = {
+        .entry.plain = fn, .arg = arg, .site = __builtin_return_address(0)};
 
     if (zk_unlikely(w == NULL))
         return -EPERM;
@@ -35,12 +34,12 @@ static int spawn_with_result(struct zk_scheduler *s, struct zk_worker *w,
                              int (*fn)(void *), void *arg, const void *site)
 {
     bool detached = opts != NULL && (opts->flags & ZK_TASK_DETACHED) != 0;
-    struct zk_spawn how = { .entry.with_result = fn,
-                            .arg = arg,
-                            .opts = opts,
-                            .site = site,
-                            .flags = ZK_TASKF_RESULT,
-                            .joinable = !detached };
+    struct zk_spawn how = {.entry.with_result = fn,
+                           .arg = arg,
+                           .opts = opts,
+                           .site = site,
+                           .flags = ZK_TASKF_RESULT,
+                           .joinable = !detached};
 
     if (fn == NULL || (out == NULL && !detached))
         return -EINVAL;
@@ -82,7 +81,7 @@ static bool runtime_is_sim(void)
 zk_task_t zk_self(void)
 {
     struct zk_task *self = zk__task_current();
-    zk_task_t handle = { NULL, 0 };
+    zk_task_t handle = {NULL, 0};
 
     if (self != NULL) {
         handle.private_block = self;

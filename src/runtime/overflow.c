@@ -66,7 +66,7 @@ static bool overflow_report(uintptr_t address, uintptr_t stack_pointer)
 {
     struct zk_task *task = zk__task_current();
     struct zk_stack *stack = NULL;
-    struct text t = { .length = 0 };
+    struct text t = {.length = 0};
 
     if (zk__stack_locate(address, &stack) != ZK_STACK_PLACE_GUARD)
         return false;

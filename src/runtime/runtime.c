@@ -73,8 +73,8 @@ static void main_ended(struct zk_scheduler *s)
 
     zk__scheduler_close(s);
     if ((rt->config.flags & ZK_WAIT_ALL) == 0) {
-        zk__scheduler_give_up_at(s, zk__scheduler_now(s) +
-                                        rt->config.shutdown_ns);
+        zk__scheduler_give_up_at(s,
+                                 zk__scheduler_now(s) + rt->config.shutdown_ns);
         zk__scheduler_cancel_all(s);
     }
     zk__scheduler_begin_drain(s);
@@ -208,11 +208,11 @@ int zk__runtime_run(const zk_config_t *cfg, const struct zk_runtime_sim *sim,
         .stack_class = ZK_STACK_1M,
         .flags = ZK_TASK_DETACHED,
     };
-    struct zk_spawn how = { .entry.with_result = fn,
-                            .arg = arg,
-                            .opts = &main_options,
-                            .site = (const void *)(uintptr_t)fn,
-                            .flags = ZK_TASKF_RESULT | ZK_TASKF_MAIN };
+    struct zk_spawn how = {.entry.with_result = fn,
+                           .arg = arg,
+                           .opts = &main_options,
+                           .site = (const void *)(uintptr_t)fn,
+                           .flags = ZK_TASKF_RESULT | ZK_TASKF_MAIN};
     struct zk_runtime *rt;
     sigset_t mask;
     int rc, end;
@@ -262,8 +262,7 @@ int zk_runtime_start(zk_runtime_t *rt)
     zk_atomic_store(&rt->scheduler.phase, ZK_RUNTIME_RUNNING, release);
     rc = zk__scheduler_start(&rt->scheduler, 0);
     if (rc < 0) {
-        zk_atomic_store(&rt->scheduler.phase, ZK_RUNTIME_INITIALIZING,
-                        release);
+        zk_atomic_store(&rt->scheduler.phase, ZK_RUNTIME_INITIALIZING, release);
         zk_atomic_store(&rt->scheduler.stop, 0, release);
     }
     rt->started = rc == 0;
@@ -319,8 +318,7 @@ int zk_runtime_destroy(zk_runtime_t *rt)
 
 enum zk_runtime_state zk_runtime_state(const zk_runtime_t *rt)
 {
-    return (enum zk_runtime_state)zk_atomic_load(&rt->scheduler.phase,
-                                                 acquire);
+    return (enum zk_runtime_state)zk_atomic_load(&rt->scheduler.phase, acquire);
 }
 
 /* ---- from inside ------------------------------------------------------------------------ */
@@ -383,7 +381,7 @@ bool zk__runtime_closing(void)
 
 void zk_runtime_stats(const zk_runtime_t *rt, zk_stats_t *out)
 {
-    static const char *const guards[] = { "none", "mprotect", "madvise" };
+    static const char *const guards[] = {"none", "mprotect", "madvise"};
     struct zk_stack_stats stacks;
 
     memset(out, 0, sizeof(*out));

@@ -120,8 +120,7 @@ static bool anything(struct zk_worker *w)
     if (zk_atomic_load(&w->inbox, relaxed) != NULL ||
         zk_atomic_load(&w->mail, relaxed) != NULL ||
         zk_atomic_load(&w->adopt_from, relaxed) != NULL ||
-        zk_atomic_load(&s->stop, relaxed) != 0 ||
-        s->driver->pending(w))
+        zk_atomic_load(&s->stop, relaxed) != 0 || s->driver->pending(w))
         return true;
     if (w->is_spare && !zk__spare_serves(w))
         return false;
@@ -180,8 +179,8 @@ void zk__idle_sleep(struct zk_worker *w)
         return;
     zk_atomic_store(&w->sleep, ZK_SLEEPING, relaxed);
     zk_atomic_or(&s->idle_mask, bit, seq_cst); /* P2 */
-    zk_atomic_fence(seq_cst); /* P3 */
-    if (!anything(w)) { /* P4 */
+    zk_atomic_fence(seq_cst);                  /* P3 */
+    if (!anything(w)) {                        /* P4 */
         zk_counter_add(&w->n_sleeps, 1);
         zk__monitor_rest(s);
         s->driver->poll(w, deadline);

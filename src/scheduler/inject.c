@@ -14,8 +14,8 @@ void zk__inject_push(struct zk_scheduler *s, struct zk_task *first,
     else
         s->inject_head = first;
     s->inject_tail = last;
-    zk_atomic_store(&s->inject_len,
-                    zk_atomic_load(&s->inject_len, relaxed) + n, release);
+    zk_atomic_store(&s->inject_len, zk_atomic_load(&s->inject_len, relaxed) + n,
+                    release);
     zk__waitq_unlock(&s->inject_lock);
 }
 

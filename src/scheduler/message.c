@@ -58,8 +58,8 @@ static void inbox_push(struct zk_worker *w, struct zk_task *task)
 
 void zk__message_send(struct zk_task *task, uint32_t bits)
 {
-    uint32_t old =
-        zk_atomic_or(&task->message, bits | ZK_MESSAGE_QUEUED, seq_cst);
+    uint32_t old = zk_atomic_or(&task->message, bits | ZK_MESSAGE_QUEUED,
+                                seq_cst);
 
     if ((old & ZK_MESSAGE_QUEUED) != 0)
         return; /* M1: who takes it out sees the new bits */
@@ -100,8 +100,7 @@ void zk__message_end_wait(struct zk_worker *w, struct zk_task *task)
 static uint32_t message_handle(struct zk_worker *w, struct zk_task *task,
                                uint32_t bits)
 {
-    static const uint32_t timer_bit[2] = { ZK_MESSAGE_TIMER0,
-                                           ZK_MESSAGE_TIMER1 };
+    static const uint32_t timer_bit[2] = {ZK_MESSAGE_TIMER0, ZK_MESSAGE_TIMER1};
 
     for (int i = 0; i < 2; i++) {
         struct zk_timer_home *home;
@@ -146,7 +145,7 @@ void zk__message_drain(struct zk_worker *w, struct zk_worker *owner)
     if (zk_atomic_load(&owner->inbox, relaxed) == NULL)
         return;
     task = zk_atomic_exchange(&owner->inbox, NULL, seq_cst); /* G */
-    for (; task != NULL; task = next) { /* oldest first */
+    for (; task != NULL; task = next) {                      /* oldest first */
         next = task->message_next;
         task->message_next = in_order;
         in_order = task;

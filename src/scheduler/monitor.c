@@ -13,16 +13,25 @@
  *      monitor                              owner
  *      M1  seq = run_seq, odd, as it was    E1  run_seq = seq + 1 (even)
  *          10 ms ago                        E2  compiler barrier
- *      M2  adopt = 1                        E3  adopt != 0? wait until it is 0
- *      M3  membarrier()                     ... touch the structures ...
- *      M4  run_seq still seq?               E4  run_seq = seq + 2 (odd), release
- *          no: adopt = 0, give up
- *      M5  a spare takes the structures, then adopt = 0
+ *      M2  adopt = ASKED                    E3  adopt != 0? CAS ASKED -> 0 takes
+ *      M3  membarrier()                         the queue back; if a spare has
+ *      M4  run_seq still seq?                   TAKEN it, wait until it is 0
+ *          no: CAS ASKED -> 0, give up      ... touch the structures ...
+ *      M5  tell a spare that sleeps         E4  run_seq = seq + 2 (odd), release
+ *      spare
+ *      A1  CAS ASKED -> TAKEN, else give up
+ *      A2  take the structures, adopt = 0, wake the owner
  *
  *   The barrier of M3 stands on the owner's processor either before E1, and
- *   then E3 sees adopt (the owner waits), or after E1, and then M4 sees the even
- *   number (the monitor gives up). The odd value at M1 was stored with release
- *   after the owner's last touch, so the spare sees all of it.
+ *   then E3 sees adopt, or after E1, and then M4 sees the even number (the
+ *   monitor gives up). Whoever wins the CAS from ASKED has the structures: the
+ *   owner, or a spare, which holds it for the few instructions of A2 on its
+ *   native stack, where nobody adopts from it; so nobody waits for somebody who
+ *   waits. The odd value at M1 was stored with release after the owner's last
+ *   touch, so the spare sees all of it.
+ *
+ * A worker that the kernel just does not run, on a machine with too much to do,
+ * is not stuck: its thread is runnable and its processor time stands still.
  *
  * Where the kernel has no membarrier nothing is adopted; rings are still stolen.
  *
@@ -47,7 +56,11 @@ enum { MONITOR_WATCHING = 0, MONITOR_RESTING = 1, TRIM_BATCH = 4096 };
 struct watch {
     uint64_t seq;
     zk_time_t since;
+    zk_time_t cpu; /* the thread's processor time at `since` */
 };
+
+/* worker->adopt */
+enum { ADOPT_ASKED = 1, ADOPT_TAKEN = 2 };
 
 void zk__monitor_rest(struct zk_scheduler *s)
 {
@@ -68,17 +81,15 @@ void zk__monitor_alert(struct zk_scheduler *s)
 
 /* ---- the owner's side -------------------------------------------------------- */
 
-/* E3: a spare worker is about to take our queue, or has begun to. */
+/* E3: a spare worker was asked to take our queue, or is taking it. */
 ZK_COLD void zk__worker_adopted(struct zk_worker *w)
 {
-    while (zk_atomic_load(&w->adopt, acquire) != 0) /* A */
-        zk__futex_wait(&w->adopt, 1, ZK_FOREVER);
-}
+    uint32_t asked = ADOPT_ASKED;
 
-static void adopt_release(struct zk_worker *w)
-{
-    zk_atomic_store(&w->adopt, 0, release); /* A */
-    zk__futex_wake(&w->adopt, 1);
+    if (zk_atomic_cas(&w->adopt, &asked, 0, acq_rel, acquire)) /* A */
+        return;
+    while (zk_atomic_load(&w->adopt, acquire) == ADOPT_TAKEN) /* A */
+        zk__futex_wait(&w->adopt, ADOPT_TAKEN, ZK_FOREVER);
 }
 
 /* ---- the spare's side ---------------------------------------------------------- */
@@ -108,15 +119,20 @@ void zk__spare_adopt(struct zk_worker *w)
 {
     struct zk_worker *from = zk_atomic_exchange(&w->adopt_from, NULL, acquire);
 
-    if (from == NULL)
-        return;
+    uint32_t asked = ADOPT_ASKED;
+
+    if (from == NULL ||
+        !zk_atomic_cas(&from->adopt, &asked, ADOPT_TAKEN, acq_rel, relaxed))
+        return; /* A1 */
     while (from->claim_next < from->claim_len)
         zk__worker_push(w, from->claim[from->claim_next++]);
     if (from->lifo != NULL)
         zk__worker_push(w, from->lifo);
     from->lifo = NULL;
     adopt_timers(w, from);
-    adopt_release(from);
+    zk_atomic_store(&from->stuck, 1, relaxed);
+    zk_atomic_store(&from->adopt, 0, release); /* A, A2 */
+    zk__futex_wake(&from->adopt, 1);
     zk__message_drain(w, from);
     zk__timeout_expire(w, w->now);
     zk_atomic_add(&w->scheduler->n_adoptions, 1, relaxed);
@@ -138,7 +154,7 @@ static struct zk_worker *find_spare(struct zk_scheduler *s)
             zk_atomic_add(&s->n_spares, 1, relaxed);
             return w;
         }
-        if (zk_atomic_load(&w->stuck, relaxed) == 0 &&
+        if (zk_atomic_load(&w->sleep, relaxed) == ZK_SLEEPING &&
             zk_atomic_load(&w->adopt_from, relaxed) == NULL)
             return w;
     }
@@ -155,55 +171,69 @@ static bool has_dependents(struct zk_scheduler *s, struct zk_worker *w)
 }
 
 static void report_stuck(struct zk_scheduler *s, struct zk_worker *w,
-                         zk_time_t span)
+                         zk_time_t span, bool on_processor)
 {
-    char state = zk__thread_state(zk_atomic_load(&w->kernel_id, relaxed));
-
     zk__scheduler_log(s, ZK_LOG_INFO,
                       "worker %u has been in one task for %lld ms, %s; its "
-                      "queue was handed to a spare worker",
+                      "queue goes to a spare worker",
                       (unsigned)w->index, (long long)(span / ZK_MS(1)),
-                      state == 'R' ? "on the processor"
+                      on_processor ? "on the processor"
                                    : "blocked in a system call");
 }
 
 /* M1..M5 */
-static void try_adopt(struct zk_scheduler *s, struct zk_worker *w, uint64_t seq,
-                      zk_time_t span)
+static bool try_adopt(struct zk_scheduler *s, struct zk_worker *w, uint64_t seq)
 {
     struct zk_worker *spare = find_spare(s);
+    uint32_t asked = ADOPT_ASKED;
 
     if (spare == NULL)
-        return;
-    zk_atomic_store(&w->adopt, 1, seq_cst); /* M2 */
-    if (zk__membarrier() < 0 ||             /* M3 */
+        return false;
+    zk_atomic_store(&w->adopt, ADOPT_ASKED, seq_cst); /* M2 */
+    if (zk__membarrier() < 0 ||                       /* M3 */
         zk_atomic_load(&w->run_seq, acquire) != seq) {
-        adopt_release(w); /* M4 */
-        return;
+        zk_atomic_cas(&w->adopt, &asked, 0, acq_rel, relaxed); /* M4 */
+        return false;
     }
-    zk_atomic_store(&w->stuck, 1, relaxed);
     zk_atomic_store(&spare->adopt_from, w, seq_cst); /* M5 */
     zk__idle_poke(spare);
-    report_stuck(s, w, span);
+    return true;
+}
+
+/* The task of `w` has run since `watch->since`. Is it the task, or does the
+ * kernel not run the thread? */
+static bool is_stuck(struct zk_worker *w, const struct watch *watch,
+                     bool *on_processor)
+{
+    uint32_t id = zk_atomic_load(&w->kernel_id, relaxed);
+
+    *on_processor = zk__thread_state(id) == 'R';
+    return !*on_processor || zk__thread_cpu_time(id) - watch->cpu >= PERIOD / 2;
 }
 
 static void watch_worker(struct zk_scheduler *s, struct zk_worker *w,
                          struct watch *watch, zk_time_t now)
 {
     uint64_t seq = zk_atomic_load(&w->run_seq, acquire);
+    bool on_processor;
 
     if (seq != watch->seq || (seq & 1) == 0) {
         watch->seq = seq;
         watch->since = now;
+        watch->cpu = (seq & 1) == 0 ? 0
+                                    : zk__thread_cpu_time(zk_atomic_load(
+                                          &w->kernel_id, relaxed));
         if (zk_atomic_load(&w->stuck, relaxed) != 0)
             zk_atomic_store(&w->stuck, 0, relaxed);
         return;
     }
-    if (now - watch->since < PERIOD)
+    if (now - watch->since < PERIOD || !is_stuck(w, watch, &on_processor))
         return;
     zk_atomic_store(&w->yield_asked, 1, relaxed);
-    if (zk_atomic_load(&w->stuck, relaxed) == 0 && has_dependents(s, w))
-        try_adopt(s, w, seq, now - watch->since);
+    if (zk_atomic_load(&w->stuck, relaxed) == 0 &&
+        zk_atomic_load(&w->adopt, relaxed) == 0 && has_dependents(s, w) &&
+        try_adopt(s, w, seq))
+        report_stuck(s, w, now - watch->since, on_processor);
 }
 
 /* Sleep for half a period, or, with every worker, until one wakes. */
@@ -223,7 +253,7 @@ static void monitor_wait(struct zk_scheduler *s)
 static void *monitor_main(void *arg)
 {
     struct zk_scheduler *s = arg;
-    struct watch watch[ZK_MAX_WORKERS] = { { 0, 0 } };
+    struct watch watch[ZK_MAX_WORKERS] = {{0, 0, 0}};
     zk_time_t trimmed = zk__clock_now();
 
     while (zk_atomic_load(&s->monitor_pulse, acquire) == 0) { /* B */

@@ -27,7 +27,7 @@ struct job {
     void *arg;
     int result;
     enum job_state state;
-    bool done;                /* under waiters' lock */
+    bool done; /* under waiters' lock */
     struct zk_waitq waiters;
 };
 
@@ -38,11 +38,11 @@ struct slot {
 };
 
 struct zk_offload {
-    struct zk_mutex_os lock;  /* of everything but `pulse` */
+    struct zk_mutex_os lock; /* of everything but `pulse` */
     struct zk_list queue;
     uint32_t n_queued, n_threads, n_idle, max;
     bool stop;
-    _Atomic uint32_t pulse;   /* futex: grows with each job */
+    _Atomic uint32_t pulse; /* futex: grows with each job */
     struct slot slot[];
 };
 
@@ -175,7 +175,7 @@ int zk__offload_call(int (*fn)(void *), void *arg, zk_time_t deadline,
 {
     struct zk_task *self = zk__task_current();
     struct zk_scheduler *s = zk_atomic_load(&self->worker, relaxed)->scheduler;
-    struct job job = { .fn = fn, .arg = arg, .state = JOB_QUEUED };
+    struct job job = {.fn = fn, .arg = arg, .state = JOB_QUEUED};
     int rc = job_submit(s->offload, &job);
 
     while (rc == 0) {
@@ -218,9 +218,15 @@ void zk__offload_fini(struct zk_scheduler *s)
     zk_atomic_add(&pool->pulse, 1, release);
     zk__mutex_unlock(&pool->lock);
     zk__futex_wake(&pool->pulse, INT32_MAX);
-    for (uint32_t i = 0; i < pool->max; i++)
-        if (pool->slot[i].state != SLOT_FREE)
+    for (uint32_t i = 0; i < pool->max; i++) {
+        bool used;
+
+        zk__mutex_lock(&pool->lock);
+        used = pool->slot[i].state != SLOT_FREE;
+        zk__mutex_unlock(&pool->lock);
+        if (used)
             zk__thread_join(pool->slot[i].thread);
+    }
     zk__free(pool, offload_size(pool->max));
     s->offload = NULL;
 }

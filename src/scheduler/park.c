@@ -62,19 +62,32 @@ static void dispatch_attach(struct zk_task *task, struct zk_stack *stack)
                        (size_t)(stack->top - stack->limit));
 }
 
-/* Where to switch to for `next`; NULL is the native stack. */
-static void *dispatch_target(struct zk_worker *w, struct zk_task *next)
+/*
+ * Resume `next`, or the native stack for NULL, or start `next` if it never ran.
+ * `prev` is what is left: its stack pointer goes to *from_sp. Returns, when
+ * something switches back, what that left.
+ */
+ZK_INLINE struct zk_task *go_to(struct zk_worker *w, struct zk_task *next,
+                                void **from_sp, struct zk_task *prev)
+{
+    if (next == NULL)
+        return zk__context_switch(from_sp, w->native_sp, prev);
+    if (next->sp == NULL)
+        return zk__context_launch(from_sp, next->stack->top, zk__task_entry,
+                                  prev);
+    return zk__context_switch(from_sp, next->sp, prev);
+}
+
+/* `next` is about to be gone to; NULL is the native stack. */
+ZK_INLINE void prepare(struct zk_worker *w, struct zk_task *next)
 {
     if (next == NULL) {
         w->current = NULL;
-        return w->native_sp;
+        return;
     }
-    if (next->sp == NULL) {
+    if (next->sp == NULL)
         dispatch_attach(next, zk__stack_get(&w->stacks, next->stack_class));
-        next->sp = zk__context_make(next->stack->top, zk__task_entry);
-    }
     dispatch_mark(w, next);
-    return next->sp;
 }
 
 static struct zk_annotation *annotation_of(struct zk_worker *w,
@@ -131,16 +144,17 @@ void zk__finish_switch(struct zk_worker *w, struct zk_task *prev)
     w->after = ZK_AFTER_NOTHING;
 }
 
-/* Inside the region; outside it again when this returns, on any worker. */
-static void switch_away(struct zk_worker *w, struct zk_task *self,
-                        struct zk_task *next, enum zk_after after)
+/* Inside the region; outside it again when this returns, on any worker. Inline:
+ * each frame between a switch and its user costs a mispredicted return. */
+ZK_INLINE void switch_away(struct zk_worker *w, struct zk_task *self,
+                           struct zk_task *next, enum zk_after after)
 {
     struct zk_exception_state exceptions;
     bool own_fpenv = zk_unlikely((self->flags & ZK_TASKF_FPENV) != 0);
     uint64_t fpenv = 0;
-    void *sp = dispatch_target(w, next);
     struct zk_task *prev;
 
+    prepare(w, next);
     if (own_fpenv) {
         fpenv = zk__context_fpenv_get();
         zk__context_fpenv_set(w->native_fpenv);
@@ -148,7 +162,7 @@ static void switch_away(struct zk_worker *w, struct zk_task *self,
     zk_exception_save(&exceptions);
     w->after = (uint8_t)after;
     zk_annotate_leave(&self->annotation, annotation_of(w, next));
-    prev = zk__context_switch(&self->sp, sp, self);
+    prev = go_to(w, next, &self->sp, self);
     zk_annotate_arrive(&self->annotation);
     zk_exception_restore(&exceptions);
     if (own_fpenv)
@@ -166,11 +180,11 @@ void zk__worker_reset_fpenv(struct zk_worker *w)
 
 void zk__dispatch_native(struct zk_worker *w, struct zk_task *task)
 {
-    void *sp = dispatch_target(w, task);
     struct zk_task *prev;
 
+    prepare(w, task);
     zk_annotate_leave(&w->annotation, &task->annotation);
-    prev = zk__context_switch(&w->native_sp, sp, NULL);
+    prev = go_to(w, task, &w->native_sp, NULL);
     zk_annotate_arrive(&w->annotation);
     zk__finish_switch(w, prev);
 }
@@ -178,7 +192,6 @@ void zk__dispatch_native(struct zk_worker *w, struct zk_task *task)
 void zk__exit_switch(struct zk_worker *w, struct zk_stack *stack)
 {
     struct zk_task *next = zk__worker_pick(w);
-    void *sp;
 
     if (next != NULL && next->sp == NULL &&
         next->stack_class == stack->class_index) {
@@ -188,11 +201,11 @@ void zk__exit_switch(struct zk_worker *w, struct zk_stack *stack)
         zk_annotate_leave_forever(&w->exit_annotation, &next->annotation);
         zk__context_start(stack->top, zk__task_entry, NULL);
     }
-    sp = dispatch_target(w, next);
+    prepare(w, next);
     w->after = ZK_AFTER_EXIT;
     w->exit_stack = stack;
     zk_annotate_leave_forever(&w->exit_annotation, annotation_of(w, next));
-    zk__context_switch(&w->dead_sp, sp, NULL);
+    go_to(w, next, &w->dead_sp, NULL);
     __builtin_unreachable();
 }
 

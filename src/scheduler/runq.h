@@ -51,8 +51,8 @@ _Static_assert((ZK_RUNQ_CAP & ZK_RUNQ_MASK) == 0,
 struct zk_task;
 
 struct zk_runq {
-    ZK_ALIGNED(128) _Atomic uint64_t head; /* everyone, by CAS */
-    ZK_ALIGNED(128) _Atomic uint64_t tail; /* owner writes, thieves read */
+    ZK_ALIGNED(128) _Atomic uint64_t head;     /* everyone, by CAS */
+    ZK_ALIGNED(128) _Atomic uint64_t tail;     /* owner writes, thieves read */
     struct zk_task *_Atomic slot[ZK_RUNQ_CAP]; /* owner writes (I3) */
 };
 

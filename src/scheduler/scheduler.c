@@ -42,9 +42,9 @@ void zk__assert_failed(const char *expr, const char *file, int line)
     snprintf(text, sizeof(text),
              "zokio: %s:%d: assertion failed: %s (worker %d, task %llu)", file,
              line, expr, w != NULL ? (int)w->index : -1,
-             task != NULL ? (unsigned long long)zk_atomic_load(&task->id,
-                                                               relaxed)
-                          : 0ull);
+             task != NULL
+                 ? (unsigned long long)zk_atomic_load(&task->id, relaxed)
+                 : 0ull);
     zk__stderr_line(text);
     abort();
 }
@@ -203,11 +203,12 @@ int zk__scheduler_start(struct zk_scheduler *s, unsigned from)
 int zk__scheduler_run(struct zk_scheduler *s, const struct zk_spawn *main_task)
 {
     struct zk_worker *w = &s->workers[0];
-    zk_task_t handle = { NULL, 0 };
+    zk_task_t handle = {NULL, 0};
     int rc = zk__worker_open(w);
 
     if (rc < 0)
         return rc;
+    w->thread = zk__thread_self();
     zk_atomic_add(&s->n_awake, 1, seq_cst);
     rc = zk__scheduler_start(s, 1);
     if (rc == 0)
@@ -295,8 +296,7 @@ uint64_t zk__scheduler_live(struct zk_scheduler *s)
 
 void zk__drain_check(struct zk_scheduler *s)
 {
-    if (zk_atomic_load(&s->drained, relaxed) != 0 ||
-        zk__scheduler_live(s) != 0)
+    if (zk_atomic_load(&s->drained, relaxed) != 0 || zk__scheduler_live(s) != 0)
         return;
     zk_atomic_store(&s->drained, 1, release); /* B */
     zk__futex_wake(&s->drained, INT32_MAX);
@@ -380,7 +380,7 @@ static bool report_one(void *block, void *arg)
 
 unsigned zk__scheduler_survivors(struct zk_scheduler *s)
 {
-    struct survivors found = { s, 0 };
+    struct survivors found = {s, 0};
 
     zk__slab_each(zk__task_slab(), report_one, &found);
     return found.n;

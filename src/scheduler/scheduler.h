@@ -42,26 +42,26 @@ struct zk_driver {
 
 struct zk_scheduler {
     const struct zk_driver *driver;
-    const void *driver_setup;       /* io's */
-    zk_time_t (*clock)(void *);     /* NULL: the system's */
+    const void *driver_setup;   /* io's */
+    zk_time_t (*clock)(void *); /* NULL: the system's */
     void *clock_arg;
-    bool sim;                       /* one worker, seeded order */
-    uint32_t flags;                 /* enum zk_config_flags */
+    bool sim;       /* one worker, seeded order */
+    uint32_t flags; /* enum zk_config_flags */
     uint32_t stack_class;
     uint32_t blocking_max;
     uint64_t max_tasks;
     zk_time_t spin_ns;
     uint64_t seed;
-    uint64_t trace_hash;            /* sim: of all dispatches so far */
-    uint64_t first_id;              /* of the main task */
+    uint64_t trace_hash; /* sim: of all dispatches so far */
+    uint64_t first_id;   /* of the main task */
     /* Native stack of the worker where the main task ended. */
     void (*main_ended)(struct zk_scheduler *s);
     void (*log)(struct zk_scheduler *s, enum zk_log_level level,
                 const char *text);
 
-    uint32_t n_workers;             /* regular ones */
-    uint32_t n_slots;               /* regular and spare */
-    struct zk_worker *workers;      /* n_slots */
+    uint32_t n_workers;        /* regular ones */
+    uint32_t n_slots;          /* regular and spare */
+    struct zk_worker *workers; /* n_slots */
 
     /* idle.c */
     ZK_ALIGNED(128) _Atomic uint64_t idle_mask;
@@ -74,13 +74,13 @@ struct zk_scheduler {
     /* life */
     ZK_ALIGNED(128) _Atomic uint64_t n_live_limited; /* with max_tasks only */
     _Atomic uint64_t n_foreign_started;
-    _Atomic uint32_t n_awake;       /* regular workers not asleep */
-    _Atomic uint32_t phase;         /* enum zk_runtime_state */
-    _Atomic uint32_t refuse;        /* no new tasks */
-    _Atomic uint32_t draining;      /* look for the last task's end */
-    _Atomic uint32_t drained;       /* futex: no task is left */
-    _Atomic uint32_t stop;          /* workers leave their loops */
-    _Atomic int64_t stop_at;        /* worker 0 gives up waiting then */
+    _Atomic uint32_t n_awake;         /* regular workers not asleep */
+    _Atomic uint32_t phase;           /* enum zk_runtime_state */
+    _Atomic uint32_t refuse;          /* no new tasks */
+    _Atomic uint32_t draining;        /* look for the last task's end */
+    _Atomic uint32_t drained;         /* futex: no task is left */
+    _Atomic uint32_t stop;            /* workers leave their loops */
+    _Atomic int64_t stop_at;          /* worker 0 gives up waiting then */
     struct zk_waitq shutdown_waiters; /* zk_shutdown_wait */
     int main_result;
     /* monitor.c */
@@ -149,7 +149,7 @@ struct zk_spawn {
     void *arg;
     const zk_spawn_opts_t *opts; /* NULL: defaults */
     const void *site;
-    uint8_t flags;               /* enum zk_task_flags */
+    uint8_t flags; /* enum zk_task_flags */
     bool joinable;
 };
 
@@ -162,7 +162,7 @@ int zk__task_cancel(zk_task_t handle, enum zk_cancel_reason reason);
 
 /*
  * Suspend the calling task. Every wait of every kind comes through here.
- * [flow 5] `kind` says who may wake it (task.h T3, T4); `deadline` is armed;
+ * `kind` says who may wake it (task.h T3, T4); `deadline` is armed;
  * `commit` publishes the wait once the registers are saved (NULL: it is
  * published already, and only this worker can wake it). Returns the waker's
  * result, or -ETIMEDOUT or -ECANCELED for ZK_WAIT_QUEUE.
@@ -182,7 +182,7 @@ bool zk__wake_claim(struct zk_task *task, uint64_t state, int result);
 void zk__ready(struct zk_task *task);
 
 /* Owner of the operation, native stack or the task's own worker: the operation
- * of `task` has ended (T4). [flow 6] */
+ * of `task` has ended (T4). */
 void zk__ready_op(struct zk_worker *w, struct zk_task *task);
 
 /* `task` waits for an operation on another worker, which is to end it if it is

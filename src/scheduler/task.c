@@ -4,10 +4,12 @@
  *
  * The protocol of the block is in task.h. Here is who recycles it:
  *
- *   detached   the exiting task, or the last holder of a message about it;
- *   joinable   the joiner, or the last such holder after it.
+ *   detached, or a task waits in join    the exiting task: it leaves its
+ *                                        result in the joiner's block;
+ *   joinable, nobody waits yet           the joiner.
  *
- * A block in the hands of an inbox (holds > 0) or with a timer linked in
+ * In both cases the last holder of a message about it, if there is one: a block
+ * in the hands of an inbox (holds > 0) or with a timer linked in
  * another worker's queue may not be used again: the message that asks for the
  * unlinking is what holds it.
  */
@@ -60,8 +62,8 @@ static struct zk_task *block_take(struct zk_worker *w)
         return (struct zk_task *)(void *)node;
     }
     if (zk_unlikely(w->blocks == NULL)) {
-        w->n_blocks =
-            zk__slab_take(zk__task_slab(), ZK_BLOCK_BATCH, &w->blocks);
+        w->n_blocks = zk__slab_take(zk__task_slab(), ZK_BLOCK_BATCH,
+                                    &w->blocks);
         if (w->n_blocks == 0)
             return NULL;
     }
@@ -143,10 +145,10 @@ static void block_reset(struct zk_task *task, struct zk_worker *home,
 {
     task->next = NULL;
     task->sp = NULL;
-    zk_atomic_store(&task->state,
-                    zk_state_with(zk_atomic_load(&task->state, relaxed),
-                                  ZK_PHASE_READY),
-                    relaxed);
+    zk_atomic_store(
+        &task->state,
+        zk_state_with(zk_atomic_load(&task->state, relaxed), ZK_PHASE_READY),
+        relaxed);
     zk_atomic_store(&task->worker, home, relaxed);
     task->stack = NULL;
     task->entry.plain = how->entry.plain;
@@ -286,16 +288,20 @@ static bool exit_mark(struct zk_worker *w, struct zk_task *self,
     zk__waitq_lock(&self->life);
     if (zk_unlikely(zk__timeout_linked(self)))
         zk__timeout_leave(w, self);
-    zk_atomic_store(&self->state,
-                    zk_state_with(zk_atomic_load(&self->state, relaxed),
-                                  ZK_PHASE_DONE),
-                    relaxed);
+    zk_atomic_store(
+        &self->state,
+        zk_state_with(zk_atomic_load(&self->state, relaxed), ZK_PHASE_DONE),
+        relaxed);
     self->done = 1;
     if (!self->joinable)
         zk_atomic_store(&self->id, 0, relaxed);
+    if (self->joining && zk__waitq_wake(&self->life, 0, joiner) &&
+        *joiner != NULL) { /* a task: it takes the result without the lock */
+        (*joiner)->wait.waiter.result = self->result;
+        self->joinable = 0;
+        zk_atomic_store(&self->id, 0, relaxed);
+    }
     free_now = !self->joinable && self->holds == 0;
-    if (self->joining)
-        zk__waitq_wake(&self->life, 0, joiner);
     zk__waitq_unlock(&self->life);
     return free_now;
 }
@@ -322,8 +328,8 @@ static void task_exit(struct zk_task *self)
     if (joiner != NULL)
         zk__ready(joiner);
     give_limit(s);
-    zk_atomic_store(&w->n_finished,
-                    zk_atomic_load(&w->n_finished, relaxed) + 1, release);
+    zk_atomic_store(&w->n_finished, zk_atomic_load(&w->n_finished, relaxed) + 1,
+                    release);
     if (zk_unlikely(zk_atomic_load(&s->draining, relaxed) != 0))
         w->look_round = 1; /* the loop counts */
     zk__exit_switch(w, stack);
@@ -396,6 +402,11 @@ int zk_join(zk_task_t handle, int *result, zk_time_t deadline)
     task->joining = 1;
     rc = zk__waitq_wait(&task->life, ZK_REASON_JOIN, task, deadline,
                         ZK_WAITQ_CANCELLABLE);
+    if (rc == 0 && self != NULL) {
+        if (result != NULL)
+            *result = self->wait.waiter.result;
+        return 0; /* the block is gone: exit_mark() */
+    }
     zk__waitq_lock(&task->life);
     if (rc < 0 && !task->done) {
         task->joining = 0;

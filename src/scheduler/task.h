@@ -41,7 +41,7 @@ struct zk_task;
 
 enum zk_task_phase {
     ZK_PHASE_FREE = 0,
-    ZK_PHASE_READY,   /* in some queue, or held by who will put it there */
+    ZK_PHASE_READY, /* in some queue, or held by who will put it there */
     ZK_PHASE_RUNNING,
     ZK_PHASE_PARKED,
     ZK_PHASE_DONE,
@@ -92,15 +92,15 @@ enum zk_task_flags {
 struct zk_task_timer {
     struct zk_timer_node node;
     struct zk_timer_home *_Atomic home; /* NULL: not linked; see timeout.c */
-    uint32_t index; /* which of the two this is */
+    uint32_t index;                     /* which of the two this is */
 };
 
 enum { ZK_TASK_SIZE = 384, ZK_OP_STORAGE = 96, ZK_NAME_SIZE = 16 };
 
 struct zk_task {
     /* -- touched at every switch ------------------------------------------ */
-    struct zk_task *next;  /* queue link; owner: the queue */
-    void *sp;              /* suspended context; NULL: not started */
+    struct zk_task *next; /* queue link; owner: the queue */
+    void *sp;             /* suspended context; NULL: not started */
     _Atomic uint64_t state;
     struct zk_worker *_Atomic worker; /* runs it, or ran it last */
     struct zk_stack *stack;           /* NULL until first dispatch */
@@ -109,20 +109,20 @@ struct zk_task {
         int (*with_result)(void *);
     } entry;
     void *arg;
-    uint8_t flags;        /* enum zk_task_flags */
+    uint8_t flags; /* enum zk_task_flags */
     uint8_t stack_class;
     uint8_t priority;
-    uint8_t wait_kind;    /* of the current or last park */
+    uint8_t wait_kind; /* of the current or last park */
     uint8_t wait_reason;
-    uint8_t shield;       /* > 0: waits ignore `cancel` */
-    uint16_t pin;         /* worker index + 1; 0: any */
+    uint8_t shield; /* > 0: waits ignore `cancel` */
+    uint16_t pin;   /* worker index + 1; 0: any */
 
     /* -- the one current wait ----------------------------------------------- */
     _Atomic int64_t deadline; /* T3: valid for the generation in `state` */
     void *_Atomic wait_object;
     _Atomic uint64_t cancel;
-    int32_t wake_result;      /* written by who wins the wake */
-    int32_t result;           /* of the function, once done */
+    int32_t wake_result; /* written by who wins the wake */
+    int32_t result;      /* of the function, once done */
     union {
         struct zk_waiter waiter;
         ZK_ALIGNED(8) unsigned char op[ZK_OP_STORAGE]; /* struct zk_op */
@@ -132,16 +132,16 @@ struct zk_task {
     struct zk_task_timer timer[2];
 
     /* -- life ------------------------------------------------------------------- */
-    struct zk_waitq life;    /* joiner; lock of the fields below */
-    _Atomic uint64_t id;     /* 0: no task */
+    struct zk_waitq life;         /* joiner; lock of the fields below */
+    _Atomic uint64_t id;          /* 0: no task */
     struct zk_task *message_next; /* in an inbox: one message at a time */
     uint8_t done, joinable, joining, holds; /* under `life` */
-    _Atomic uint32_t message;     /* enum zk_task_message bits asked for */
+    _Atomic uint32_t message; /* enum zk_task_message bits asked for */
 
     /* -- seldom -------------------------------------------------------------------- */
-    const void *site;        /* return address of zk_go */
-    void *scope;             /* reserved for scopes */
-    void *local[2];          /* reserved for task-locals */
+    const void *site; /* return address of zk_go */
+    void *scope;      /* reserved for scopes */
+    void *local[2];   /* reserved for task-locals */
     char name[ZK_NAME_SIZE];
     struct zk_annotation annotation; /* empty in plain builds */
 };

@@ -135,8 +135,7 @@ static struct zk_task *task_of_timer(struct zk_task_timer *timer)
 void zk__timeout_expire(struct zk_worker *w, zk_time_t now)
 {
     for (unsigned n = 0; n < ZK_TIMER_BUDGET; n++) {
-        struct zk_timer_node *node =
-            zk__timers_expire(&w->home->timers, now);
+        struct zk_timer_node *node = zk__timers_expire(&w->home->timers, now);
         struct zk_task_timer *timer;
 
         if (node == NULL)
@@ -157,7 +156,7 @@ void zk__timeout_revisit(struct zk_worker *w, struct zk_task *task, int which)
 
 void zk__timeout_leave(struct zk_worker *w, struct zk_task *task)
 {
-    static const uint32_t bit[2] = { ZK_MESSAGE_TIMER0, ZK_MESSAGE_TIMER1 };
+    static const uint32_t bit[2] = {ZK_MESSAGE_TIMER0, ZK_MESSAGE_TIMER1};
     uint32_t bits = 0;
 
     for (int i = 0; i < 2; i++) {

@@ -137,7 +137,7 @@ static int waitq_wait_task(struct zk_waitq *q, struct zk_task *self,
 
 static int waitq_wait_thread(struct zk_waitq *q, zk_time_t deadline)
 {
-    struct zk_waiter node = { .task = NULL };
+    struct zk_waiter node = {.task = NULL};
 
     waitq_append(q, &node);
     zk__waitq_unlock(q);

@@ -315,6 +315,7 @@ static struct zk_task *find_work(struct zk_worker *w)
     return task;
 }
 
+/* [flow 3] The worker takes a task from its queue and switches to it. */
 void zk__worker_run(struct zk_worker *w)
 {
     struct zk_scheduler *s = w->scheduler;
@@ -380,7 +381,6 @@ int zk__worker_open(struct zk_worker *w)
     zk__thread_timer_slack(1000);
     if ((w->scheduler->flags & ZK_PIN_WORKERS) != 0 && !w->is_spare)
         zk__cpu_bind(w->index);
-    w->thread = zk__thread_self();
     zk_atomic_store(&w->kernel_id, zk__thread_kernel_id(), release);
     zk_annotate_thread(&w->annotation);
     w->native_fpenv = zk__context_fpenv_get();

@@ -13,14 +13,14 @@
 #include "utils/rand.h"
 
 enum {
-    ZK_MAX_WORKERS = 64,     /* bits of the idle mask, spares included */
-    ZK_LIFO_CAP = 3,         /* dispatches from the LIFO slot in a row */
-    ZK_CLAIM_MAX = 8,        /* tasks one CAS takes from the ring */
-    ZK_TICKS_MAX = 61,       /* dispatches between two looks round */
-    ZK_BUDGET = 128,         /* calls that did not wait, then a yield */
-    ZK_TIMER_HEAP = 1024,    /* near deadlines a worker keeps exactly */
-    ZK_TIMER_BUDGET = 256,   /* expiries per look round */
-    ZK_BLOCK_BATCH = 32,     /* task blocks moved from and to the slab */
+    ZK_MAX_WORKERS = 64,   /* bits of the idle mask, spares included */
+    ZK_LIFO_CAP = 3,       /* dispatches from the LIFO slot in a row */
+    ZK_CLAIM_MAX = 8,      /* tasks one CAS takes from the ring */
+    ZK_TICKS_MAX = 61,     /* dispatches between two looks round */
+    ZK_BUDGET = 128,       /* calls that did not wait, then a yield */
+    ZK_TIMER_HEAP = 1024,  /* near deadlines a worker keeps exactly */
+    ZK_TIMER_BUDGET = 256, /* expiries per look round */
+    ZK_BLOCK_BATCH = 32,   /* task blocks moved from and to the slab */
 };
 
 /* Timers and whoever turns them now: changes when a queue is adopted. */
@@ -44,36 +44,36 @@ enum zk_sleep_state { ZK_AWAKE = 0, ZK_SLEEPING = 1, ZK_NOTIFIED = 2 };
 
 struct zk_worker {
     /* -- owner only --------------------------------------------------------- */
-    struct zk_task *current;  /* NULL: the native stack runs */
-    struct zk_task *lifo;     /* newest runnable; not stealable */
+    struct zk_task *current; /* NULL: the native stack runs */
+    struct zk_task *lifo;    /* newest runnable; not stealable */
     struct zk_scheduler *scheduler;
     void *native_sp;
-    void *dead_sp;            /* where a finished task's context is dropped */
-    uint8_t after;            /* enum zk_after, set just before a switch */
+    void *dead_sp; /* where a finished task's context is dropped */
+    uint8_t after; /* enum zk_after, set just before a switch */
     uint8_t lifo_uses;
     uint8_t claim_next, claim_len;
-    uint8_t look_round;       /* the native stack must look round first */
-    uint8_t has_token;        /* is the searcher */
-    uint8_t timer_message;    /* after the commit: ask timer 0's owner */
+    uint8_t look_round;    /* the native stack must look round first */
+    uint8_t has_token;     /* is the searcher */
+    uint8_t timer_message; /* after the commit: ask timer 0's owner */
     uint8_t is_spare;
     uint8_t spin_misses;
-    uint8_t main_ended;       /* the main task ended here */
+    uint8_t main_ended; /* the main task ended here */
     uint16_t index;
-    int16_t ticks;            /* dispatches left until a look round */
+    int16_t ticks; /* dispatches left until a look round */
     int16_t ticks_full;
     int16_t budget;
-    zk_commit_fn commit;      /* publishes the park of the task left */
+    zk_commit_fn commit; /* publishes the park of the task left */
     void *commit_arg;
     struct zk_stack *exit_stack; /* of the task that ended */
     struct zk_task *claim[ZK_CLAIM_MAX];
     struct zk_timer_home *home;
-    zk_time_t now;            /* clock at the last look round */
+    zk_time_t now;               /* clock at the last look round */
     struct zk_slab_node *blocks; /* free task blocks */
     uint32_t n_blocks;
     uint64_t next_id, end_id;
     struct zk_task *pinned_head, *pinned_tail; /* runnable, bound to this one */
     struct zk_rand rand;
-    void *io;                 /* the backend's instance */
+    void *io; /* the backend's instance */
     struct zk_stack_cache stacks;
     struct zk_annotation annotation;
     uint64_t native_fpenv;
@@ -84,21 +84,21 @@ struct zk_worker {
     ZK_ALIGNED(128) _Atomic uint64_t run_seq; /* odd: in a task's code */
     _Atomic uint64_t n_started, n_finished, n_switches, n_parks, n_steals;
     _Atomic uint64_t n_sleeps, n_wakes, n_submitted, n_immediate, n_timers;
-    _Atomic uint32_t yield_asked;  /* monitor writes: the task runs long */
-    _Atomic uint32_t adopt;        /* monitor writes; spare clears */
+    _Atomic uint32_t yield_asked; /* monitor writes: the task runs long */
+    _Atomic uint32_t adopt;       /* monitor writes; spare clears */
 
     /* -- shared ------------------------------------------------------------------ */
     struct zk_runq runq;
-    ZK_ALIGNED(128) struct zk_task *_Atomic inbox;  /* messages, newest first */
+    ZK_ALIGNED(128) struct zk_task *_Atomic inbox; /* messages, newest first */
     struct zk_task *_Atomic mail; /* pinned tasks made ready elsewhere */
     _Atomic uint32_t sleep;       /* enum zk_sleep_state */
     _Atomic uint32_t stuck;       /* monitor: has been adopted, not back yet */
     struct zk_worker *_Atomic adopt_from; /* monitor sets, spare takes */
     zk_thread_t thread;
     uint8_t has_thread, start_failed; /* who starts and stops workers */
-    _Atomic uint32_t opened;      /* futex: 1 open tried, 2 closed */
+    _Atomic uint32_t opened;          /* futex: 1 open tried, 2 closed */
     _Atomic int32_t open_result;
-    _Atomic uint32_t kernel_id;   /* 0: no thread */
+    _Atomic uint32_t kernel_id; /* 0: no thread */
 };
 
 /*
@@ -191,8 +191,8 @@ void zk__drain_check(struct zk_scheduler *s);
 
 enum zk_task_message {
     ZK_MESSAGE_QUEUED = 1u << 0,
-    ZK_MESSAGE_CANCEL = 1u << 1,  /* look whether the wait must end */
-    ZK_MESSAGE_TIMER0 = 1u << 2,  /* look at timer 0 again */
+    ZK_MESSAGE_CANCEL = 1u << 1, /* look whether the wait must end */
+    ZK_MESSAGE_TIMER0 = 1u << 2, /* look at timer 0 again */
     ZK_MESSAGE_TIMER1 = 1u << 3,
 };
 

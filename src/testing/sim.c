@@ -42,12 +42,12 @@ static int check(const zk_sim_config_t *cfg)
 int zk_sim_run(const zk_sim_config_t *cfg, int (*fn)(void *), void *arg)
 {
     static const zk_sim_config_t defaults;
-    struct zk_sim_world world = { .now = ZK_SEC(1) };
-    struct zk_runtime_sim sim = { .backend = &zk__backend_sim,
-                                  .world = &world,
-                                  .clock = world_clock,
-                                  .clock_arg = &world };
-    zk_config_t config = { .workers = 1, .flags = ZK_NO_ENVIRONMENT };
+    struct zk_sim_world world = {.now = ZK_SEC(1)};
+    struct zk_runtime_sim sim = {.backend = &zk__backend_sim,
+                                 .world = &world,
+                                 .clock = world_clock,
+                                 .clock_arg = &world};
+    zk_config_t config = {.workers = 1, .flags = ZK_NO_ENVIRONMENT};
     int rc;
 
     if (cfg == NULL)

@@ -10,7 +10,7 @@
 struct zk_sim_end {
     struct zk_sim_end *peer; /* NULL: closed */
     struct zk_sim_world *world;
-    unsigned char *in;       /* ring of `capacity` bytes */
+    unsigned char *in; /* ring of `capacity` bytes */
     size_t capacity, head, length;
     struct zk_op *reader, *writer; /* who waits here; one each has the turn */
     int fd;

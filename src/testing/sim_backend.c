@@ -217,8 +217,7 @@ static void sim_poll(struct zk_backend *b, zk_time_t deadline)
     bool any = false;
 
     while ((link = zk_list_pop(&world->due)) != NULL) {
-        zk__op_complete(b, container_of(link, struct zk_op, link),
-                        ZK_OP_RETRY);
+        zk__op_complete(b, container_of(link, struct zk_op, link), ZK_OP_RETRY);
         any = true;
     }
     if (any || deadline == 0)
@@ -251,8 +250,7 @@ static void end_free(struct zk_sim_end *end)
 
 static void sim_forget(struct zk_fd_slot *slot, int fd)
 {
-    struct zk_sim_world *world =
-        world_of(zk_atomic_load(&slot->home, relaxed));
+    struct zk_sim_world *world = world_of(zk_atomic_load(&slot->home, relaxed));
     struct zk_sim_end *end = end_of(world, fd);
     struct zk_sim_end *peer = end->peer;
 

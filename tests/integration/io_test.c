@@ -175,7 +175,7 @@ static int wait_with_deadline(void *arg)
 {
     struct call *c = arg;
 
-    return zk_wait_fd(c->fd, ZK_READABLE, zk_after(ZK_MS(50)));
+    return zk_wait_fd(c->fd, ZK_READABLE, zk_after(ZK_MS(100)));
 }
 
 static void close_behind(const struct channel *channel, bool adopt)

@@ -362,6 +362,44 @@ ZK_TEST(a_thread_closes_what_a_task_waits_for)
     EXPECT_EQ(zk_test_open_fds(), fds);
 }
 
+/*
+ * Three tasks stand in line for the same read; each is cancelled while the turn
+ * comes to it from the one before. Neither the cancel nor the turn may be lost.
+ */
+ZK_TEST(a_cancel_that_meets_the_turn_to_read_is_not_lost)
+{
+    zk_runtime_t *rt = runtime_make(NULL);
+    zk_fd_t fd[2] = {-1, -1};
+    zk_task_t tasks[3] = {{NULL, 0}};
+    volatile int spin;
+    bool lost = false;
+
+    EXPECT_EQ(zk_runtime_block_on(rt, make_pair, fd), 0);
+    for (int i = 0; i < 3000 && !lost; i++) {
+        for (int k = 0; k < 3; k++) {
+            uint64_t before = parks_of(rt);
+
+            EXPECT_EQ(zk_runtime_spawn(rt, &tasks[k], NULL, read_one, &fd[1]),
+                      0);
+            parks_await(rt, before, 1);
+        }
+        for (int k = 0; k < 3; k++) {
+            EXPECT_EQ(zk_cancel(tasks[k]), 0);
+            for (spin = 0; spin < i % 300 * 40;)
+                spin++;
+        }
+        for (int k = 0; k < 3; k++) {
+            int result = 0;
+
+            EXPECT_EQ(zk_join(tasks[k], &result, BOUND), 0);
+            lost |= !EXPECT_EQ(result, -ECANCELED);
+        }
+    }
+    EXPECT_EQ(zk_close(fd[0]), 0);
+    EXPECT_EQ(zk_close(fd[1]), 0);
+    EXPECT_EQ(zk_runtime_destroy(rt), 0);
+}
+
 struct race {
     zk_runtime_t *rt;
     atomic_int go;
@@ -426,5 +464,6 @@ int main(void)
         ZK_CASE(threads_spawn_and_join_and_block_on),
         ZK_CASE(a_thread_joins_with_a_deadline_cancels_and_detaches),
         ZK_CASE(a_thread_closes_what_a_task_waits_for),
+        ZK_CASE(a_cancel_that_meets_the_turn_to_read_is_not_lost),
         ZK_CASE(threads_race_to_cancel_and_close_and_one_wins));
 }

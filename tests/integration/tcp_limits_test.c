@@ -236,7 +236,7 @@ RUN_TEST(a_cancelled_accept_loses_no_connection)
             EXPECT_EQ(zk_cancel(task), 0);
         EXPECT_GE(peer = zk_dial_tcp(text, BOUND), 0);
         (void)zk_cancel(task); /* it may have ended: -ESRCH */
-        fd = result_of(task); /* it may have won */
+        fd = result_of(task);  /* it may have won */
         if (fd < 0) {
             EXPECT_EQ(fd, -ECANCELED);
             EXPECT_GE(fd = zk_accept(acceptor.fd, NULL, BOUND), 0);

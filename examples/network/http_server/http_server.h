@@ -14,11 +14,11 @@
 #include <http_parser.h>
 #include <zokio.h>
 
-#define INPUT_SIZE 8192   /* one read */
-#define OUTPUT_SIZE 16384 /* one write: the answers to one read */
-#define RESPONSE_MAX 256  /* no answer is longer */
-#define HEADER_LIMIT 8192 /* of request line and headers: 431 */
-#define TEXT_LIMIT 20     /* no word that we look for is longer */
+#define INPUT_SIZE 8192        /* one read */
+#define OUTPUT_SIZE 16384      /* one write: the answers to one read */
+#define RESPONSE_MAX 256       /* no answer is longer */
+#define HEADER_LIMIT 8192      /* of request line and headers: 431 */
+#define TEXT_LIMIT 20          /* no word that we look for is longer */
 #define WRITE_LIMIT ZK_SEC(30) /* for a client that does not read */
 #define LINGER_LIMIT ZK_SEC(1) /* for a client that does not stop sending */
 #define DRAIN_LIMIT ZK_SEC(3)  /* in a shutdown, for what is begun */

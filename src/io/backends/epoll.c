@@ -36,8 +36,8 @@ struct epoll_backend {
     struct zk_backend base;
     int epoll_fd;
     int wake_fd;
-    bool used;           /* something was ever registered */
-    zk_time_t asked;     /* last poll without a wait */
+    bool used;       /* something was ever registered */
+    zk_time_t asked; /* last poll without a wait */
     struct epoll_event events[BATCH];
 };
 
@@ -59,8 +59,8 @@ static int epoll_probe(void)
 static int epoll_init(struct zk_backend **out, struct zk_worker *w,
                       const struct zk_io_setup *setup)
 {
-    struct epoll_event wake = { .events = EPOLLIN | EPOLLET,
-                                .data.u64 = DATA_WAKE };
+    struct epoll_event wake = {.events = EPOLLIN | EPOLLET,
+                               .data.u64 = DATA_WAKE};
     struct epoll_backend *e = zk__alloc(sizeof(*e));
     int rc;
 
@@ -111,9 +111,9 @@ static uint64_t data_of(const struct zk_fd_slot *slot, int fd)
 
 static int home_add(struct epoll_backend *e, struct zk_fd_slot *slot, int fd)
 {
-    struct epoll_event ev = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP |
-                                        EPOLLET,
-                              .data.u64 = data_of(slot, fd) };
+    struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP |
+                                       EPOLLET,
+                             .data.u64 = data_of(slot, fd)};
 
     e->used = true;
     return zk__sys_epoll_ctl(e->epoll_fd, EPOLL_CTL_ADD, fd, &ev);
@@ -146,19 +146,20 @@ static int home_ensure(struct epoll_backend *e, struct zk_op *op)
 static int oneshot_add(struct epoll_backend *e, struct zk_op *op)
 {
     bool writing = op->opcode == ZK_OP_WRITE;
-    struct epoll_event ev = { .events = EPOLLONESHOT | EPOLLRDHUP,
-                              .data.u64 = (uintptr_t)op->task | DATA_TASK };
+    struct epoll_event ev = {.events = EPOLLONESHOT | EPOLLRDHUP,
+                             .data.u64 = (uintptr_t)op->task | DATA_TASK};
     int rc;
 
     if (op->opcode == ZK_OP_READ || (op->events & ZK_READABLE) != 0)
         ev.events |= EPOLLIN;
-    if (writing || (op->opcode == ZK_OP_POLL &&
-                    (op->events & ZK_WRITABLE) != 0))
+    if (writing ||
+        (op->opcode == ZK_OP_POLL && (op->events & ZK_WRITABLE) != 0))
         ev.events |= EPOLLOUT;
     e->used = true;
     op->dup_fd = op->fd;
     rc = -EEXIST;
-    if ((op->generation & ZK_SLOT_OURS) == 0) /* else the number is the latch's */
+    if ((op->generation & ZK_SLOT_OURS) ==
+        0) /* else the number is the latch's */
         rc = zk__sys_epoll_ctl(e->epoll_fd, EPOLL_CTL_ADD, op->fd, &ev);
     if (rc != -EEXIST)
         return rc;
@@ -226,8 +227,8 @@ static int32_t events_of(uint32_t seen)
 static void epoll_oneshot_event(struct epoll_backend *e,
                                 const struct epoll_event *ev)
 {
-    struct zk_task *task =
-        (struct zk_task *)(uintptr_t)(ev->data.u64 & ~DATA_TASK);
+    struct zk_task *task = (struct zk_task *)(uintptr_t)(ev->data.u64 &
+                                                         ~DATA_TASK);
     struct zk_op *op = zk_op_of(task);
 
     oneshot_remove(e, op);
@@ -253,10 +254,9 @@ static void epoll_event(struct epoll_backend *e, const struct epoll_event *ev)
     slot = zk__fd_slot_peek(fd);
     if (slot == NULL || data_of(slot, fd) != ev->data.u64)
         return; /* of an older descriptor */
-    zk__readiness_event(&e->base, slot,
-                        (seen & (EPOLLIN | EPOLLRDHUP | ends)) != 0,
-                        (seen & (EPOLLOUT | ends)) != 0,
-                        (seen & (EPOLLRDHUP | ends)) != 0);
+    zk__readiness_event(
+        &e->base, slot, (seen & (EPOLLIN | EPOLLRDHUP | ends)) != 0,
+        (seen & (EPOLLOUT | ends)) != 0, (seen & (EPOLLRDHUP | ends)) != 0);
 }
 
 static void epoll_poll(struct zk_backend *b, zk_time_t deadline)

@@ -47,7 +47,7 @@ struct uring_backend {
     struct zk_backend base;
     struct io_uring ring;
     int wake_fd;
-    uint64_t wake_value;  /* where the armed read puts the counter */
+    uint64_t wake_value; /* where the armed read puts the counter */
     bool wake_armed;
 };
 
@@ -166,8 +166,7 @@ static void queue_socket(struct io_uring_sqe *sqe, struct zk_op *op)
     if (reading)
         io_uring_prep_recv(sqe, op->fd, op->data.plain.buf, len, 0);
     else
-        io_uring_prep_send(sqe, op->fd, op->data.plain.buf, len,
-                           MSG_NOSIGNAL);
+        io_uring_prep_send(sqe, op->fd, op->data.plain.buf, len, MSG_NOSIGNAL);
     sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
 }
 
@@ -218,9 +217,8 @@ static void queue_op(struct uring_backend *u, struct zk_op *op)
     if (op->opcode == ZK_OP_POLL) {
         queue_poll(sqe, op);
     } else if (by_readiness(op)) {
-        io_uring_prep_poll_add(sqe, op->fd, op->opcode == ZK_OP_READ
-                                                ? POLLIN
-                                                : POLLOUT);
+        io_uring_prep_poll_add(sqe, op->fd,
+                               op->opcode == ZK_OP_READ ? POLLIN : POLLOUT);
     } else if (op->kind == ZK_FD_SOCKET) {
         queue_socket(sqe, op);
     } else {
@@ -286,8 +284,8 @@ static int32_t poll_events(int32_t revents)
 
 static void complete(struct uring_backend *u, const struct io_uring_cqe *cqe)
 {
-    struct zk_task *task =
-        (struct zk_task *)(uintptr_t)io_uring_cqe_get_data64(cqe);
+    struct zk_task *task = (struct zk_task *)(uintptr_t)io_uring_cqe_get_data64(
+        cqe);
     struct zk_op *op = zk_op_of(task);
     int32_t result = cqe->res;
 
@@ -298,8 +296,8 @@ static void complete(struct uring_backend *u, const struct io_uring_cqe *cqe)
     } else if (op->opcode == ZK_OP_READ && op->kind == ZK_FD_SOCKET) {
         bool more = (cqe->flags & IORING_CQE_F_SOCK_NONEMPTY) != 0;
 
-        zk_atomic_store(&op->slot->hints[ZK_DIR_READ],
-                        more ? ZK_HINT_MORE : 0, relaxed);
+        zk_atomic_store(&op->slot->hints[ZK_DIR_READ], more ? ZK_HINT_MORE : 0,
+                        relaxed);
     }
     if (result == -EINTR || result == -EAGAIN)
         result = ZK_OP_RETRY;

@@ -11,13 +11,13 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include "utils/atomic.h"
 #include "utils/compiler.h"
-
 
 /* The kernel writes these flags; a stale answer is found again next time. */
 ZK_INLINE unsigned zk_uring_sq_flags(const struct io_uring *ring)
 {
-    return __atomic_load_n(ring->sq.kflags, __ATOMIC_RELAXED);
+    return zk_atomic_load((_Atomic unsigned *)ring->sq.kflags, relaxed);
 }
 
 #endif

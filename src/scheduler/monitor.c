@@ -126,6 +126,8 @@ void zk__spare_adopt(struct zk_worker *w)
         return; /* A1 */
     while (from->claim_next < from->claim_len)
         zk__worker_push(w, from->claim[from->claim_next++]);
+    while (from->n_fresh > 0)
+        zk__worker_push(w, from->fresh[--from->n_fresh]);
     if (from->lifo != NULL)
         zk__worker_push(w, from->lifo);
     from->lifo = NULL;

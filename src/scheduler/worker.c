@@ -7,21 +7,26 @@
  *   LIFO slot     the task made runnable last, by a task: its data is warm.
  *                 At most three times in a row, or a pair of tasks that wake
  *                 each other would keep all others out.
+ *   fresh stack   unstarted tasks that a newer one pushed out of the LIFO slot,
+ *                 newest first, at most 32 times in a row; only while no worker
+ *                 is idle. A tree of tasks that join their children is walked
+ *                 depth first that way: a few warm stacks instead of thousands
+ *                 (docs/decisions.md).
  *   pinned list   tasks bound to this worker; every other time.
  *   claim window  up to eight tasks that one CAS took from the ring.
  *   ring          first in, first out; thieves take from it too.
  *   inject queue  overflow and foreign threads; shared by all.
  *   other rings   half of one, by the holder of the search token.
  *
- * pick() serves the first four and runs on the stack of the task that gives
+ * pick() serves the first five and runs on the stack of the task that gives
  * way; the rest, the timers, the messages and the reactor are looked after on
  * the native stack. Every 61 dispatches at the latest, and more often if tasks
  * run long, pick() says NULL with look_round set, and the loop below looks at
  * everything before the next task: no queue and no descriptor waits longer than
  * that for a busy worker.
  *
- * The claim window and the LIFO slot cannot be stolen from. What they hold, at
- * most nine tasks, waits if the running task does not give way; the monitor
+ * The claim window, the fresh stack and the LIFO slot cannot be stolen from.
+ * What they hold, at most 25 tasks, waits if the running task does not give way; the monitor
  * hands them to a spare worker after 10 ms (monitor.c).
  */
 #include <errno.h>
@@ -58,6 +63,24 @@ void zk__worker_push(struct zk_worker *w, struct zk_task *task)
         push_overflow(w, task);
 }
 
+static bool anybody_idle(struct zk_worker *w)
+{
+    return zk_atomic_load(&w->scheduler->idle_mask, relaxed) != 0;
+}
+
+/* The older half of the fresh stack goes where thieves can have it: in a tree
+ * these are the bigger branches. */
+static ZK_NOINLINE void share_fresh(struct zk_worker *w, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        zk__worker_push(w, w->fresh[i]);
+    w->n_fresh = (uint8_t)(w->n_fresh - n);
+    for (unsigned i = 0; i < w->n_fresh; i++)
+        w->fresh[i] = w->fresh[i + n];
+    if (w->scheduler->n_slots > 1)
+        zk__idle_announce(w->scheduler);
+}
+
 void zk__worker_push_lifo(struct zk_worker *w, struct zk_task *task)
 {
     struct zk_task *older = w->lifo;
@@ -65,6 +88,12 @@ void zk__worker_push_lifo(struct zk_worker *w, struct zk_task *task)
     w->lifo = task;
     if (older == NULL)
         return;
+    if (older->sp == NULL && !anybody_idle(w)) {
+        if (zk_unlikely(w->n_fresh == ZK_FRESH_MAX))
+            share_fresh(w, ZK_FRESH_MAX / 2);
+        w->fresh[w->n_fresh++] = older;
+        return;
+    }
     zk__worker_push(w, older);
     if (w->scheduler->n_slots > 1)
         zk__idle_announce(w->scheduler);
@@ -147,7 +176,7 @@ static struct zk_task *pick_ring(struct zk_worker *w)
 
     if (w->claim_next < w->claim_len)
         return w->claim[w->claim_next++];
-    if (zk_atomic_load(&w->scheduler->idle_mask, relaxed) != 0)
+    if (anybody_idle(w))
         max = 1; /* somebody is free to take the rest */
     n = zk__runq_take(&w->runq, w->claim, max);
     w->claim_next = 1;
@@ -180,6 +209,8 @@ static ZK_NOINLINE struct zk_task *pick_seeded(struct zk_worker *w)
     w->lifo = NULL;
     if (task != NULL)
         zk__worker_push(w, task);
+    if (w->n_fresh != 0)
+        share_fresh(w, w->n_fresh);
     if (w->pinned_head != NULL)
         zk__worker_push(w, pop_pinned(w));
     n = zk__runq_len(&w->runq);
@@ -211,13 +242,23 @@ struct zk_task *zk__worker_pick(struct zk_worker *w)
         return task;
     }
     w->lifo_uses = 0;
-    if (zk_unlikely(w->pinned_head != NULL) && (w->ticks & 1) != 0)
+    if (w->n_fresh != 0) {
+        if (zk_unlikely(anybody_idle(w)))
+            share_fresh(w, w->n_fresh);
+        else if (w->fresh_uses++ < ZK_FRESH_CAP)
+            return w->fresh[--w->n_fresh];
+    }
+    w->fresh_uses = 0;
+    /* Not by the parity of ticks: the LIFO cap may keep in step with that. */
+    if (zk_unlikely(w->pinned_head != NULL) && (w->pinned_next ^= 1) != 0)
         return pop_pinned(w);
     task = pick_ring(w);
     if (task != NULL)
         return task;
     task = w->lifo;
     w->lifo = NULL;
+    if (task == NULL && w->n_fresh != 0)
+        task = w->fresh[--w->n_fresh];
     if (task == NULL && w->pinned_head != NULL)
         task = pop_pinned(w);
     return task;

@@ -15,6 +15,8 @@
 enum {
     ZK_MAX_WORKERS = 64,   /* bits of the idle mask, spares included */
     ZK_LIFO_CAP = 3,       /* dispatches from the LIFO slot in a row */
+    ZK_FRESH_MAX = 16,       /* unstarted tasks kept back from thieves */
+    ZK_FRESH_CAP = 32,       /* dispatches of such in a row */
     ZK_CLAIM_MAX = 8,      /* tasks one CAS takes from the ring */
     ZK_TICKS_MAX = 61,     /* dispatches between two looks round */
     ZK_BUDGET = 128,       /* calls that did not wait, then a yield */
@@ -51,6 +53,7 @@ struct zk_worker {
     void *dead_sp; /* where a finished task's context is dropped */
     uint8_t after; /* enum zk_after, set just before a switch */
     uint8_t lifo_uses;
+    uint8_t n_fresh, fresh_uses;
     uint8_t claim_next, claim_len;
     uint8_t look_round;    /* the native stack must look round first */
     uint8_t has_token;     /* is the searcher */
@@ -58,6 +61,7 @@ struct zk_worker {
     uint8_t is_spare;
     uint8_t spin_misses;
     uint8_t main_ended; /* the main task ended here */
+    uint8_t pinned_next; /* pick: a pinned task's turn alternates */
     uint16_t index;
     int16_t ticks; /* dispatches left until a look round */
     int16_t ticks_full;
@@ -65,6 +69,7 @@ struct zk_worker {
     zk_commit_fn commit; /* publishes the park of the task left */
     void *commit_arg;
     struct zk_stack *exit_stack; /* of the task that ended */
+    struct zk_task *fresh[ZK_FRESH_MAX]; /* newest last */
     struct zk_task *claim[ZK_CLAIM_MAX];
     struct zk_timer_home *home;
     zk_time_t now;               /* clock at the last look round */

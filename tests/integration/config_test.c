@@ -99,7 +99,7 @@ ZK_TEST(a_good_configuration_has_no_message)
     EXPECT_EQ(strlen(small), 1); /* cut, and ended */
 }
 
-/* ---- environment ------------------------------------------------------------ */
+/* ---- environment -------------------------------------------------------- */
 
 /* Set a variable, or take it away if `value` is NULL; what it was. */
 static char *env_swap(const char *name, const char *value)

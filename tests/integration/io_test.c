@@ -160,8 +160,8 @@ RUN_TEST(the_loss_of_the_reader_is_an_error_and_no_signal)
 
 /*
  * To close an adopted descriptor behind our back is a mistake, but what waits
- * there with a deadline, or is cancelled, must end. Then the number goes back to
- * us: the next file gets it, and zk_close() forgets what was known of it.
+ * there with a deadline must end. Then the number goes back to us: the next
+ * file gets it, and zk_close() forgets what was known of it.
  */
 static void number_return(int number)
 {
@@ -236,7 +236,7 @@ RUN_TEST(a_read_closed_behind_our_back_ends_by_its_deadline)
     }
 }
 
-/* ---- other kinds ----------------------------------------------------------- */
+/* ---- other kinds -------------------------------------------------------- */
 
 RUN_TEST(files_are_read_and_written)
 {
@@ -288,7 +288,7 @@ RUN_TEST(an_eventfd_wakes_its_reader)
     EXPECT_EQ(zk_close(reader.fd), 0);
 }
 
-/* ---- zk_wait_fd ------------------------------------------------------------ */
+/* ---- zk_wait_fd --------------------------------------------------------- */
 
 RUN_TEST(waiting_reports_the_present_state)
 {
@@ -376,7 +376,7 @@ RUN_TEST(any_number_of_tasks_wait_for_readiness)
     pair_close(fd);
 }
 
-/* ---- outside a task -------------------------------------------------------- */
+/* ---- outside a task ----------------------------------------------------- */
 
 ZK_TEST(a_plain_thread_may_adopt_and_close_but_not_wait)
 {

@@ -27,7 +27,7 @@ static zk_runtime_t *runtime_make(const zk_config_t *cfg)
     return rt;
 }
 
-/* ---- one ------------------------------------------------------------------- */
+/* ---- one ---------------------------------------------------------------- */
 
 ZK_TEST(run_gives_the_value_of_the_function)
 {
@@ -124,7 +124,7 @@ RUN_TEST(counters_count)
     EXPECT_TRUE(after.guards && *after.guards);
 }
 
-/* ---- several --------------------------------------------------------------- */
+/* ---- several ------------------------------------------------------------ */
 
 struct meeting {
     zk_runtime_t *rt;
@@ -248,7 +248,7 @@ ZK_TEST(threads_run_runtimes_of_their_own)
     EXPECT_EQ(zk_test_open_fds(), fds);
 }
 
-/* ---- plain threads ----------------------------------------------------------- */
+/* ---- plain threads ------------------------------------------------------ */
 
 #define THREADS 4
 #define ROUNDS 200

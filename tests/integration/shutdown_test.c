@@ -37,7 +37,7 @@ static int end_of(zk_task_t task)
     return result;
 }
 
-/* ---- zk_run ------------------------------------------------------------------ */
+/* ---- zk_run ------------------------------------------------------------- */
 
 static atomic_int reason_seen;
 
@@ -79,7 +79,7 @@ ZK_TEST(wait_all_waits_and_cancels_nobody)
     EXPECT_GE(zk_now(), start + ZK_MS(100));
 }
 
-/* ---- phases -------------------------------------------------------------------- */
+/* ---- phases ------------------------------------------------------------- */
 
 static int accept_here(void *arg)
 {
@@ -186,7 +186,7 @@ ZK_TEST(a_shutdown_that_a_task_began_can_be_completed)
     EXPECT_EQ(zk_runtime_destroy(rt), 0);
 }
 
-/* ---- blocked in every kind of call ---------------------------------------------- */
+/* ---- blocked in every kind of call -------------------------------------- */
 
 struct blocked {
     zk_fd_t pair[2]; /* both of its buffers towards pair[1] are full */
@@ -350,7 +350,7 @@ ZK_TEST(a_shutdown_ends_tasks_blocked_in_every_kind_of_call)
     EXPECT_EQ(zk_test_open_fds(), fds);
 }
 
-/* ---- plain threads that wait ------------------------------------------------------ */
+/* ---- plain threads that wait -------------------------------------------- */
 
 static int park_for_ever(void *arg)
 {
@@ -377,7 +377,7 @@ ZK_TEST(a_thread_in_block_on_gets_the_result_of_the_cancelled_task)
     EXPECT_EQ(zk_runtime_destroy(rt), 0);
 }
 
-/* ---- who will not go: last, for what they hold is leaked --------------------------- */
+/* ---- who will not go: last, for what they hold is leaked ---------------- */
 
 struct log {
     pthread_mutex_t lock;

@@ -123,7 +123,7 @@ ZK_TEST(a_plain_thread_does_not_wait_for_signals)
     EXPECT_EQ(zk_signal_wait(&set, NULL, PAST), -EPERM);
 }
 
-/* ---- SIGPIPE, whose default action ends the process ------------------------ */
+/* ---- SIGPIPE, whose default action ends the process --------------------- */
 
 RUN_TEST(writing_to_nobody_raises_no_signal)
 {
@@ -180,7 +180,7 @@ ZK_TEST(a_pending_sigpipe_does_not_kill_after_the_run)
     EXPECT_TRUE(getpid() > 0); /* still here */
 }
 
-/* ---- the mask -------------------------------------------------------------- */
+/* ---- the mask ----------------------------------------------------------- */
 
 static int mask_check(void *arg)
 {

@@ -24,7 +24,7 @@ static int worker_count(void)
     return (int)stats.workers;
 }
 
-/* ---- start and join ------------------------------------------------------ */
+/* ---- start and join ----------------------------------------------------- */
 
 RUN_TEST(join_takes_the_result)
 {
@@ -267,7 +267,7 @@ RUN_TEST(ten_thousand_tasks_come_and_go)
     EXPECT_EQ(sum, 7 * ROUNDS * WIDTH);
 }
 
-/* ---- cancel -------------------------------------------------------------- */
+/* ---- cancel ------------------------------------------------------------- */
 
 struct witness {
     int rc[4];
@@ -398,7 +398,7 @@ RUN_TEST(a_cancel_does_not_cut_a_shielded_sleep)
     EXPECT_GE(zk_now(), end);
 }
 
-/* ---- turns, places, names ------------------------------------------------ */
+/* ---- turns, places, names ----------------------------------------------- */
 
 struct turns {
     atomic_int ready;
@@ -552,7 +552,7 @@ RUN_TEST(every_priority_runs)
     }
 }
 
-/* ---- outside a task ------------------------------------------------------ */
+/* ---- outside a task ----------------------------------------------------- */
 
 ZK_TEST(a_plain_thread_is_told_that_it_is_no_task)
 {

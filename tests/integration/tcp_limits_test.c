@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * TCP calls that cannot finish: deadlines, cancels, closes, resets. Each call is
- * caught before it begins and while it waits.
+ * TCP calls that cannot finish: deadlines, cancels, closes, resets. Each call
+ * is caught before it begins and while it waits.
  */
 #include "integration.h"
 
-/* ---- deadlines ------------------------------------------------------------ */
+/* ---- deadlines ---------------------------------------------------------- */
 
 RUN_TEST(a_deadline_in_the_past_is_one_try)
 {
@@ -184,7 +184,7 @@ RUN_TEST(a_dial_that_is_not_answered_times_out)
     full_close(listener, queued, count);
 }
 
-/* ---- cancels -------------------------------------------------------------- */
+/* ---- cancels ------------------------------------------------------------ */
 
 RUN_TEST(a_cancelled_read_took_nothing)
 {
@@ -313,7 +313,7 @@ RUN_TEST(a_cancelled_task_begins_no_operation)
     pair_close(fd);
 }
 
-/* ---- close and reset ------------------------------------------------------ */
+/* ---- close and reset ---------------------------------------------------- */
 
 RUN_TEST(a_close_ends_all_that_wait_there)
 {
@@ -446,7 +446,7 @@ RUN_TEST(a_reset_ends_a_write_that_waits)
     EXPECT_EQ(zk_close(fd[0]), 0);
 }
 
-/* ---- several on one descriptor --------------------------------------------- */
+/* ---- several on one descriptor ------------------------------------------ */
 
 RUN_TEST(readers_are_served_in_order)
 {

@@ -6,7 +6,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 
-/* ---- addresses ----------------------------------------------------------- */
+/* ---- addresses ---------------------------------------------------------- */
 
 ZK_TEST(addresses_are_read_and_printed)
 {
@@ -79,7 +79,7 @@ RUN_TEST(what_is_no_address_is_refused)
     }
 }
 
-/* ---- making connections --------------------------------------------------- */
+/* ---- making connections ------------------------------------------------- */
 
 static void text_of(int rc, const zk_addr_t *addr, char text[ZK_ADDR_TEXT])
 {
@@ -210,7 +210,7 @@ RUN_TEST(many_tasks_accept_on_one_listener)
     EXPECT_EQ(zk_close(acceptor.fd), 0);
 }
 
-/* ---- data ----------------------------------------------------------------- */
+/* ---- data --------------------------------------------------------------- */
 
 static int echo(void *arg)
 {
@@ -404,7 +404,7 @@ RUN_TEST(shutdown_names_its_errors)
     EXPECT_EQ(zk_close(listener), 0);
 }
 
-/* ---- options -------------------------------------------------------------- */
+/* ---- options ------------------------------------------------------------ */
 
 static void option_check(zk_fd_t fd, int option, int value)
 {

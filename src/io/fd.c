@@ -160,13 +160,15 @@ int zk__io_accept(zk_fd_t listener, struct sockaddr *addr, socklen_t *length,
     if (rc < 0)
         return rc;
     slot = op->slot;
+    op->opcode = ZK_OP_POLL;
+    op->events = ZK_READABLE;
+    op->flags |= ZK_OPF_CONNECTS;
     for (;;) {
-        rc = zk__sys_accept(listener, addr, length);
+        rc = zk__op_check(op); /* may have come while it waited its turn */
+        if (rc == 0)
+            rc = zk__sys_accept(listener, addr, length);
         if (rc != -EAGAIN)
             break;
-        op->opcode = ZK_OP_POLL;
-        op->events = ZK_READABLE;
-        op->flags |= ZK_OPF_CONNECTS;
         rc = zk__op_run(op, deadline, ZK_REASON_ACCEPT);
         if (rc < 0)
             break;

@@ -114,16 +114,26 @@ static bool runtime_closing(const struct zk_task *task)
            ZK_RUNTIME_SHUTTING_DOWN;
 }
 
-int zk__op_verdict(const struct zk_op *op, zk_time_t now)
+/* A cancelled task starts no operation, and it may have been cancelled while it
+ * waited for its turn: then no message is under way any more (message.c M3). */
+int zk__op_check(const struct zk_op *op)
 {
-    uint64_t state = zk_atomic_load(&op->slot->state, acquire);
-
-    if (state != op->generation)
-        return -EBADF;
     if (zk_task_cancelled(op->task))
         return -ECANCELED;
     if ((op->flags & ZK_OPF_CONNECTS) != 0 && runtime_closing(op->task))
         return -ESHUTDOWN;
+    return 0;
+}
+
+int zk__op_verdict(const struct zk_op *op, zk_time_t now)
+{
+    uint64_t state = zk_atomic_load(&op->slot->state, acquire);
+    int refused = zk__op_check(op);
+
+    if (state != op->generation)
+        return -EBADF;
+    if (refused < 0)
+        return refused;
     if (zk_atomic_load(&op->task->deadline, relaxed) <= now)
         return -ETIMEDOUT;
     return 0;
@@ -300,8 +310,10 @@ int32_t zk__op_run(struct zk_op *op, zk_time_t deadline,
     struct zk_task *self = op->task;
     struct zk_worker *w = zk_atomic_load(&self->worker, relaxed);
     bool past = deadline_past(op, w, deadline);
-    int32_t result;
+    int32_t result = zk__op_check(op);
 
+    if (zk_unlikely(result < 0))
+        return result;
     do {
         struct zk_backend *b = backend_of(w);
         enum zk_submit how;

@@ -19,6 +19,9 @@ int zk__op_begin(zk_fd_t fd, unsigned direction, zk_time_t deadline,
                  struct zk_op **out);
 void zk__op_end(struct zk_fd_slot *slot, unsigned direction);
 
+/* May it begin? 0, -ECANCELED, or -ESHUTDOWN for accept and connect. */
+int zk__op_check(const struct zk_op *op);
+
 /* Run it to its end. The result, or -errno. */
 int32_t zk__op_run(struct zk_op *op, zk_time_t deadline,
                    enum zk_wait_reason reason);

@@ -111,6 +111,7 @@ int zk_set_name(const char *name)
     memset(self->name, 0, sizeof(self->name));
     if (name != NULL)
         strncpy(self->name, name, sizeof(self->name) - 1);
+    self->flags |= ZK_TASKF_NAMED;
     return 0;
 }
 

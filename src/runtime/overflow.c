@@ -57,7 +57,7 @@ static void add_task(struct text *t, const struct zk_task *task)
     }
     add_number(t, zk_atomic_load(&task->id, relaxed), 10);
     add(t, " \"");
-    add(t, task->name);
+    add(t, zk_task_name(task));
     add(t, "\", spawned at 0x");
     add_number(t, (uintptr_t)task->site, 16);
 }

@@ -18,6 +18,8 @@
  *       not running, so it is PARKED, and is ended, or READY, and then will see
  *       the sticky bit before its next wait, since the bit was set before the
  *       message was sent (F) and the queue that carries the task orders it.
+ *       Hence every wait looks at the bit right before it parks, also when the
+ *       task has just come out of another one (a turn, then the operation).
  *
  * The hard case: the task moves while the message is under way. The handler
  * reads task->worker after it took the message; if another worker has the task

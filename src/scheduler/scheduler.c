@@ -373,8 +373,8 @@ static bool report_one(void *block, void *arg)
         zk__scheduler_log(
             found->s, ZK_LOG_WARNING,
             "task %llu \"%s\" (spawned at %p) is still there: waits for %s",
-            (unsigned long long)zk_atomic_load(&task->id, relaxed), task->name,
-            task->site, zk__reason_name(task->wait_reason));
+            (unsigned long long)zk_atomic_load(&task->id, relaxed),
+            zk_task_name(task), task->site, zk__reason_name(task->wait_reason));
     return true;
 }
 

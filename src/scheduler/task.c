@@ -134,6 +134,7 @@ static void apply_options(struct zk_task *task, const zk_spawn_opts_t *opts)
     if ((opts->flags & ZK_TASK_FPENV) != 0)
         task->flags |= ZK_TASKF_FPENV;
     if (opts->name != NULL) {
+        task->flags |= ZK_TASKF_NAMED;
         strncpy(task->name, opts->name, sizeof(task->name) - 1);
         task->name[sizeof(task->name) - 1] = '\0';
     }
@@ -162,11 +163,9 @@ static void block_reset(struct zk_task *task, struct zk_worker *home,
     task->wait_reason = ZK_REASON_NONE;
     zk_atomic_store(&task->cancel, 0, relaxed);
     task->done = 0;
-    task->timer[1].index = 1;
     task->joinable = how->joinable;
     task->joining = 0;
     task->site = how->site;
-    task->name[0] = '\0';
     if (zk_unlikely(how->opts != NULL))
         apply_options(task, how->opts);
 }

@@ -81,6 +81,8 @@ enum zk_task_flags {
     ZK_TASKF_RESULT = 1u << 1,   /* entry.with_result is set */
     ZK_TASKF_MAIN = 1u << 2,     /* its end is the runtime's */
     ZK_TASKF_NOFREEZE = 1u << 3, /* its frame is referred to from outside */
+    ZK_TASKF_NAMED = 1u << 4,    /* `name` is set */
+    ZK_TASKF_TIMED = 1u << 5,    /* `timer` was used: a node may be linked */
 };
 
 /* task->cancel: reason in the low byte, then flags, then who asked */
@@ -97,8 +99,13 @@ struct zk_task_timer {
 
 enum { ZK_TASK_SIZE = 384, ZK_OP_STORAGE = 96, ZK_NAME_SIZE = 16 };
 
+/*
+ * The first two cache lines are all that a short task touches from spawn to
+ * end; a million of them waiting in a queue are streamed through the cache, so
+ * each line more would be felt (docs/decisions.md).
+ */
 struct zk_task {
-    /* -- touched at every switch ------------------------------------------ */
+    /* -- line 1: touched at every switch ----------------------------------- */
     struct zk_task *next; /* queue link; owner: the queue */
     void *sp;             /* suspended context; NULL: not started */
     _Atomic uint64_t state;
@@ -117,34 +124,36 @@ struct zk_task {
     uint8_t shield; /* > 0: waits ignore `cancel` */
     uint16_t pin;   /* worker index + 1; 0: any */
 
-    /* -- the one current wait ----------------------------------------------- */
-    _Atomic int64_t deadline; /* T3: valid for the generation in `state` */
-    void *_Atomic wait_object;
+    /* -- line 2: life ------------------------------------------------------- */
+    struct zk_waitq life; /* joiner; lock of id, done ... holds */
+    _Atomic uint64_t id;  /* 0: no task */
     _Atomic uint64_t cancel;
+    struct zk_task *message_next; /* in an inbox: one message at a time */
+    const void *site;             /* return address of zk_go */
+    _Atomic uint32_t message;     /* enum zk_task_message bits asked for */
+    uint8_t done, joinable, joining, holds;
     int32_t wake_result; /* written by who wins the wake */
     int32_t result;      /* of the function, once done */
+
+    /* -- the one current wait ------------------------------------------------- */
+    _Atomic int64_t deadline; /* T3: valid for the generation in `state` */
+    void *_Atomic wait_object;
     union {
         struct zk_waiter waiter;
         ZK_ALIGNED(8) unsigned char op[ZK_OP_STORAGE]; /* struct zk_op */
     } wait;
 
-    /* -- timers ---------------------------------------------------------------- */
-    struct zk_task_timer timer[2];
-
-    /* -- life ------------------------------------------------------------------- */
-    struct zk_waitq life;         /* joiner; lock of the fields below */
-    _Atomic uint64_t id;          /* 0: no task */
-    struct zk_task *message_next; /* in an inbox: one message at a time */
-    uint8_t done, joinable, joining, holds; /* under `life` */
-    _Atomic uint32_t message; /* enum zk_task_message bits asked for */
-
-    /* -- seldom -------------------------------------------------------------------- */
-    const void *site; /* return address of zk_go */
-    void *scope;      /* reserved for scopes */
-    void *local[2];   /* reserved for task-locals */
-    char name[ZK_NAME_SIZE];
+    /* -- seldom ---------------------------------------------------------------- */
+    struct zk_task_timer timer[2];   /* with ZK_TASKF_TIMED */
+    void *scope;                     /* reserved for scopes */
+    void *local[2];                  /* reserved for task-locals */
+    char name[ZK_NAME_SIZE];         /* with ZK_TASKF_NAMED */
     struct zk_annotation annotation; /* empty in plain builds */
 };
+
+_Static_assert(offsetof(struct zk_task, life) == ZK_CACHE_LINE &&
+                   offsetof(struct zk_task, deadline) == 2 * ZK_CACHE_LINE,
+               "the two lines of a short task");
 
 ZK_INLINE enum zk_task_phase zk_phase(uint64_t state)
 {
@@ -161,6 +170,12 @@ ZK_INLINE bool zk_task_cancelled(const struct zk_task *task)
 {
     return zk_unlikely(zk_atomic_load(&task->cancel, relaxed) != 0) &&
            task->shield == 0;
+}
+
+/* "" if it has none. */
+ZK_INLINE const char *zk_task_name(const struct zk_task *task)
+{
+    return (task->flags & ZK_TASKF_NAMED) != 0 ? task->name : "";
 }
 
 const char *zk__reason_name(enum zk_wait_reason reason);

@@ -84,9 +84,12 @@ void zk__timeout_arm(struct zk_worker *w, struct zk_task *task,
                 timer_move(w, timer, deadline);
             return;
         }
-        if (home == NULL)
+        if (home == NULL) {
             free_timer = timer;
+            free_timer->index = (uint32_t)i;
+        }
     }
+    task->flags |= ZK_TASKF_TIMED;
     if (free_timer != NULL)
         timer_link(w, free_timer, deadline);
     else
@@ -126,7 +129,7 @@ static void timeout_fire(struct zk_worker *w, struct zk_task_timer *timer,
     }
 }
 
-/* The two nodes are told apart by the mark that block_reset() gave them. */
+/* The two nodes are told apart by the mark that arming gave them. */
 static struct zk_task *task_of_timer(struct zk_task_timer *timer)
 {
     return container_of(timer - timer->index, struct zk_task, timer[0]);

@@ -247,6 +247,8 @@ struct zk_task *zk__worker_pick(struct zk_worker *w)
             share_fresh(w, w->n_fresh);
         else if (w->fresh_uses++ < ZK_FRESH_CAP)
             return w->fresh[--w->n_fresh];
+        else
+            share_fresh(w, (w->n_fresh + 1u) / 2); /* the oldest get a turn */
     }
     w->fresh_uses = 0;
     /* Not by the parity of ticks: the LIFO cap may keep in step with that. */

@@ -15,8 +15,8 @@
 enum {
     ZK_MAX_WORKERS = 64,   /* bits of the idle mask, spares included */
     ZK_LIFO_CAP = 3,       /* dispatches from the LIFO slot in a row */
-    ZK_FRESH_MAX = 16,       /* unstarted tasks kept back from thieves */
-    ZK_FRESH_CAP = 32,       /* dispatches of such in a row */
+    ZK_FRESH_MAX = 16,     /* unstarted tasks kept back from thieves */
+    ZK_FRESH_CAP = 32,     /* dispatches of such in a row */
     ZK_CLAIM_MAX = 8,      /* tasks one CAS takes from the ring */
     ZK_TICKS_MAX = 61,     /* dispatches between two looks round */
     ZK_BUDGET = 128,       /* calls that did not wait, then a yield */
@@ -60,7 +60,7 @@ struct zk_worker {
     uint8_t timer_message; /* after the commit: ask timer 0's owner */
     uint8_t is_spare;
     uint8_t spin_misses;
-    uint8_t main_ended; /* the main task ended here */
+    uint8_t main_ended;  /* the main task ended here */
     uint8_t pinned_next; /* pick: a pinned task's turn alternates */
     uint16_t index;
     int16_t ticks; /* dispatches left until a look round */
@@ -68,7 +68,7 @@ struct zk_worker {
     int16_t budget;
     zk_commit_fn commit; /* publishes the park of the task left */
     void *commit_arg;
-    struct zk_stack *exit_stack; /* of the task that ended */
+    struct zk_stack *exit_stack;         /* of the task that ended */
     struct zk_task *fresh[ZK_FRESH_MAX]; /* newest last */
     struct zk_task *claim[ZK_CLAIM_MAX];
     struct zk_timer_home *home;
@@ -215,8 +215,9 @@ void zk__timeout_arm(struct zk_worker *w, struct zk_task *task,
                      zk_time_t deadline);
 ZK_INLINE bool zk__timeout_linked(const struct zk_task *task)
 {
-    return zk_atomic_load(&task->timer[0].home, relaxed) != NULL ||
-           zk_atomic_load(&task->timer[1].home, relaxed) != NULL;
+    return (task->flags & ZK_TASKF_TIMED) != 0 &&
+           (zk_atomic_load(&task->timer[0].home, relaxed) != NULL ||
+            zk_atomic_load(&task->timer[1].home, relaxed) != NULL);
 }
 /* Native stack: hand out what is due. */
 void zk__timeout_expire(struct zk_worker *w, zk_time_t now);

@@ -10,8 +10,8 @@
 
 #define ALONE_TEST(name) WORKERS_TEST(name, 1)
 #define WORKERS_TEST(name, n)                                                  \
-    ZK_TEST_ON_TASK(name, zk_run(&(zk_config_t){.workers = (n)}, name##_task,  \
-                                 NULL))
+    ZK_TEST_ON_TASK(name,                                                      \
+                    zk_run(&(zk_config_t){.workers = (n)}, name##_task, NULL))
 
 static zk_stats_t stats_now(void)
 {
@@ -84,8 +84,8 @@ static void write_letter(void *arg)
 ALONE_TEST(the_newest_task_runs_first_and_every_one_once)
 {
     struct order order = {{0}, 0};
-    struct letter l[] = {{&order, 'a'}, {&order, 'b'}, {&order, 'c'},
-                         {&order, 'd'}};
+    struct letter l[] = {
+        {&order, 'a'}, {&order, 'b'}, {&order, 'c'}, {&order, 'd'}};
 
     for (int i = 0; i < 4; i++)
         EXPECT_EQ(zk_go(write_letter, &l[i]), 0);

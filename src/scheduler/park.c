@@ -19,7 +19,7 @@
  *   P3  A task reaches its worker through task->worker, read again after each
  *       switch. No thread-local is read in a function that switches.
  *   P4  The code between enter and leave runs on the task's stack: it calls no
- *       libc, logs nothing and stays under 512 bytes of frames.
+ *       libc, logs nothing and stays under 1.5 KiB of frames.
  *
  * A finished task that finds an unstarted one of its stack class next in line
  * does not switch at all: it drops its frames and the next one starts on the

@@ -136,6 +136,7 @@ void zk__scheduler_fini(struct zk_scheduler *s)
     if (s->workers == NULL)
         return;
     settle_messages(s);
+    zk__inject_fini(s);
     zk__offload_fini(s);
     for (uint32_t i = 0; i < s->n_slots; i++)
         zk__worker_fini(&s->workers[i]);

@@ -69,6 +69,7 @@ struct zk_scheduler {
     /* inject.c */
     ZK_ALIGNED(128) struct zk_waitq inject_lock;
     struct zk_task *inject_head, *inject_tail;
+    struct zk_inject_batch *batch_head, *batch_tail, *batch_free;
     _Atomic uint32_t inject_len;
 
     /* life */

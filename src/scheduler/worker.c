@@ -44,17 +44,11 @@ enum {
 /* The ring is full: half of it and `task` go to the inject queue. */
 static ZK_NOINLINE void push_overflow(struct zk_worker *w, struct zk_task *task)
 {
-    struct zk_task *half[ZK_RUNQ_CAP / 2];
+    struct zk_task *half[ZK_RUNQ_CAP / 2 + 1];
     unsigned n = zk__runq_take(&w->runq, half, ZK_RUNQ_CAP / 2);
 
-    for (unsigned i = 0; i + 1 < n; i++)
-        half[i]->next = half[i + 1];
-    if (n == 0) {
-        zk__inject_push(w->scheduler, task, task, 1);
-        return;
-    }
-    half[n - 1]->next = task;
-    zk__inject_push(w->scheduler, half[0], task, n + 1);
+    half[n] = task;
+    zk__inject_push_array(w->scheduler, half, n + 1);
 }
 
 void zk__worker_push(struct zk_worker *w, struct zk_task *task)

@@ -230,6 +230,10 @@ void zk__timeout_leave(struct zk_worker *w, struct zk_task *task);
 
 void zk__inject_push(struct zk_scheduler *s, struct zk_task *first,
                      struct zk_task *last, uint32_t n);
+/* At most half a ring and one. */
+void zk__inject_push_array(struct zk_scheduler *s, struct zk_task **tasks,
+                           uint32_t n);
+void zk__inject_fini(struct zk_scheduler *s);
 /* Move a fair share to `w`; how many. */
 unsigned zk__inject_take(struct zk_worker *w);
 

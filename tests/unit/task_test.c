@@ -449,13 +449,13 @@ static int report_name(void *arg)
     struct zk_task *self = zk__task_current();
 
     (void)arg;
-    EXPECT_STR_EQ(self->name, "fifteen bytes a");
+    EXPECT_STR_EQ(zk_task_name(self), "fifteen bytes a");
     EXPECT_EQ(zk_set_name("another name that is long"), 0);
-    EXPECT_STR_EQ(self->name, "another name th");
+    EXPECT_STR_EQ(zk_task_name(self), "another name th");
     EXPECT_EQ(zk_set_name("ab"), 0);
-    EXPECT_STR_EQ(self->name, "ab");
+    EXPECT_STR_EQ(zk_task_name(self), "ab");
     EXPECT_EQ(zk_set_name(NULL), 0);
-    EXPECT_STR_EQ(self->name, "");
+    EXPECT_STR_EQ(zk_task_name(self), "");
     return self->priority * 100 + self->stack_class;
 }
 
@@ -470,11 +470,11 @@ SEEDS_TEST(name_priority_and_stack_are_recorded_and_not_inherited, 5)
     EXPECT_EQ(result_of(task), ZK_PRIORITY_BACKGROUND * 100 + ZK_STACK_64K);
     plain = spawn(sleep_for_ever, NULL);
     settle();
-    EXPECT_STR_EQ(block_of(plain)->name, "");
+    EXPECT_STR_EQ(zk_task_name(block_of(plain)), "");
     EXPECT_EQ(block_of(plain)->priority, ZK_PRIORITY_NORMAL);
     EXPECT_EQ(block_of(plain)->stack_class, ZK_STACK_256K);
     EXPECT_TRUE(block_of(plain)->site != NULL);
-    EXPECT_STR_EQ(zk__task_current()->name, "main");
+    EXPECT_STR_EQ(zk_task_name(zk__task_current()), "main");
     EXPECT_EQ(zk_cancel(plain), 0);
     EXPECT_EQ(result_of(plain), -ECANCELED);
 }
@@ -495,7 +495,7 @@ static int find_no_marks(void *arg)
     struct zk_task *self = zk__task_current();
 
     (void)arg;
-    EXPECT_STR_EQ(self->name, "");
+    EXPECT_STR_EQ(zk_task_name(self), "");
     EXPECT_EQ(self->shield, 0);
     EXPECT_EQ(self->priority, ZK_PRIORITY_NORMAL);
     EXPECT_EQ(self->pin, 0);

@@ -113,6 +113,28 @@ int zk__fd_register(int fd, enum zk_fd_kind kind)
     return 0;
 }
 
+void zk__fd_abandon(int fd)
+{
+    struct zk_fd_slot *slot = zk__fd_slot_peek(fd);
+    uint64_t state;
+
+    if (slot == NULL)
+        return;
+    for (unsigned d = 0; d < 2; d++) {
+        zk_atomic_store(&slot->turn[d].owner, 0, relaxed);
+        slot->turn[d].queue.head = NULL;
+        slot->turn[d].queue.length = 0;
+    }
+    slot->closer.head = NULL;
+    slot->closer.length = 0;
+    zk_list_init(&slot->pollers);
+    zk_atomic_store(&slot->n_users, 0, relaxed);
+    zk_atomic_store(&slot->kind, ZK_FD_UNKNOWN, relaxed);
+    zk_atomic_store(&slot->home, NULL, relaxed);
+    state = zk_atomic_load(&slot->state, relaxed) & ~(ZK_SLOT_GENERATION - 1);
+    zk_atomic_store(&slot->state, state + ZK_SLOT_GENERATION, release);
+}
+
 static void slot_leave(struct zk_fd_slot *slot, struct zk_backend *b)
 {
     if (zk_atomic_load(&slot->home, acquire) != b)

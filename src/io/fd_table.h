@@ -62,6 +62,9 @@ struct zk_fd_slot *zk__fd_slot_peek(int fd);
  * waits on an older descriptor of this number gets -EBADF. */
 int zk__fd_register(int fd, enum zk_fd_kind kind);
 
+/* The world of `fd` has ended, with tasks that used it: nobody does now. */
+void zk__fd_abandon(int fd);
+
 /* `b` ends: no slot has it for a home any more. */
 void zk__fd_table_leave(struct zk_backend *b);
 

@@ -70,7 +70,7 @@ static const struct error_entry entries[] = {
 static const struct error_entry *find(int rc)
 {
     for (size_t i = 0; i < ZK_ARRAY_LEN(entries); i++)
-        if (entries[i].code == -rc)
+        if (-entries[i].code == rc)
             return &entries[i];
     return NULL;
 }

@@ -84,7 +84,7 @@ void zk__message_end_wait(struct zk_worker *w, struct zk_task *task)
 
     if (zk_phase(state) != ZK_PHASE_PARKED)
         return;
-    if (task->wait_kind == ZK_WAIT_OP) {
+    if (zk_atomic_load(&task->wait_kind, relaxed) == ZK_WAIT_OP) {
         w->scheduler->driver->cancel(w, task);
         return;
     }
@@ -112,15 +112,17 @@ static uint32_t message_handle(struct zk_worker *w, struct zk_task *task,
         home = zk_atomic_load(&task->timer[i].home, acquire);
         if (home == w->home)
             zk__timeout_revisit(w, task, i);
+        else if (home == NULL)
+            zk__timeout_relink(w, task, i);
         if (home == w->home || home == NULL)
             bits &= ~timer_bit[i];
     }
-    if ((bits & ZK_MESSAGE_CANCEL) != 0 && !task->done &&
-        zk_atomic_load(&task->worker, relaxed) == w)
+    if ((bits & ZK_MESSAGE_CANCEL) != 0 &&
+        zk_atomic_load(&task->worker, relaxed) == w) {
         zk__message_end_wait(w, task); /* M3 */
-    else if ((bits & ZK_MESSAGE_CANCEL) != 0 && !task->done)
-        return bits;
-    return bits & ~(uint32_t)ZK_MESSAGE_CANCEL;
+        bits &= ~(uint32_t)ZK_MESSAGE_CANCEL;
+    }
+    return bits;
 }
 
 static void message_take(struct zk_worker *w, struct zk_task *task)
@@ -128,9 +130,15 @@ static void message_take(struct zk_worker *w, struct zk_task *task)
     uint32_t bits = zk_atomic_exchange(&task->message, 0, seq_cst);
     bool free_now;
 
+    zk__waitq_lock(&task->life);
+    if (task->done) /* nothing to end any more */
+        bits &= ~(uint32_t)ZK_MESSAGE_CANCEL;
+    zk__waitq_unlock(&task->life);
     /* The hold of this message lasts until it is handled. */
     bits = message_handle(w, task, bits & ~(uint32_t)ZK_MESSAGE_QUEUED);
     zk__waitq_lock(&task->life);
+    if (task->done)
+        bits &= ~(uint32_t)ZK_MESSAGE_CANCEL;
     task->holds--;
     if (bits != 0)
         zk__message_send(task, bits);
@@ -138,6 +146,40 @@ static void message_take(struct zk_worker *w, struct zk_task *task)
     zk__waitq_unlock(&task->life);
     if (free_now)
         zk__task_recycle(w, task);
+}
+
+static struct zk_task *merge_by_id(struct zk_task *a, struct zk_task *b)
+{
+    struct zk_task *first = NULL, **last = &first;
+
+    while (a != NULL && b != NULL) {
+        struct zk_task **less =
+            zk_atomic_load(&a->id, relaxed) <= zk_atomic_load(&b->id, relaxed)
+                ? &a
+                : &b;
+
+        *last = *less;
+        last = &(*less)->message_next;
+        *less = *last;
+    }
+    *last = a != NULL ? a : b;
+    return first;
+}
+
+/* Who cancels all tasks walks their blocks as they lie in memory; a simulated
+ * world must not depend on that. */
+static struct zk_task *sort_by_id(struct zk_task *list)
+{
+    struct zk_task *half = list, *end, *rest;
+
+    if (list == NULL || list->message_next == NULL)
+        return list;
+    for (end = list->message_next; end != NULL && end->message_next != NULL;
+         end = end->message_next->message_next)
+        half = half->message_next;
+    rest = half->message_next;
+    half->message_next = NULL;
+    return merge_by_id(sort_by_id(list), sort_by_id(rest));
 }
 
 void zk__message_drain(struct zk_worker *w, struct zk_worker *owner)
@@ -152,6 +194,8 @@ void zk__message_drain(struct zk_worker *w, struct zk_worker *owner)
         task->message_next = in_order;
         in_order = task;
     }
+    if (zk_unlikely(w->scheduler->sim))
+        in_order = sort_by_id(in_order);
     for (task = in_order; task != NULL; task = next) {
         next = task->message_next;
         message_take(w, task);

@@ -218,8 +218,8 @@ int zk__park(struct zk_task *self, enum zk_wait_kind kind,
 
     ZK_ASSERT(w->current == self);
     zk__worker_enter(w);
-    self->wait_kind = (uint8_t)kind;
-    self->wait_reason = (uint8_t)reason;
+    zk_atomic_store(&self->wait_kind, (uint8_t)kind, relaxed);
+    zk_atomic_store(&self->wait_reason, (uint8_t)reason, relaxed);
     zk_atomic_store(&self->wait_object, object, relaxed);
     zk_atomic_store(&self->deadline, deadline, relaxed);
     if (deadline != ZK_FOREVER)
@@ -228,7 +228,7 @@ int zk__park(struct zk_task *self, enum zk_wait_kind kind,
     w->commit_arg = arg;
     zk_counter_add(&w->n_parks, 1);
     switch_away(w, self, zk__worker_pick(w), ZK_AFTER_PARK);
-    self->wait_reason = ZK_REASON_NONE;
+    zk_atomic_store(&self->wait_reason, ZK_REASON_NONE, relaxed);
     return self->wake_result;
 }
 

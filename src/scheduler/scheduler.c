@@ -375,7 +375,7 @@ static bool report_one(void *block, void *arg)
             found->s, ZK_LOG_WARNING,
             "task %llu \"%s\" (spawned at %p) is still there: waits for %s",
             (unsigned long long)zk_atomic_load(&task->id, relaxed),
-            zk_task_name(task), task->site, zk__reason_name(task->wait_reason));
+            zk_task_name(task), task->site, zk__reason_name(zk_atomic_load(&task->wait_reason, relaxed)));
     return true;
 }
 

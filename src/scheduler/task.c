@@ -159,8 +159,8 @@ static void block_reset(struct zk_task *task, struct zk_worker *home,
     task->priority = ZK_PRIORITY_NORMAL;
     task->shield = 0;
     task->pin = 0;
-    task->wait_kind = ZK_WAIT_NONE;
-    task->wait_reason = ZK_REASON_NONE;
+    zk_atomic_store(&task->wait_kind, ZK_WAIT_NONE, relaxed);
+    zk_atomic_store(&task->wait_reason, ZK_REASON_NONE, relaxed);
     zk_atomic_store(&task->cancel, 0, relaxed);
     task->done = 0;
     task->joinable = how->joinable;

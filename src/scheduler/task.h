@@ -119,8 +119,8 @@ struct zk_task {
     uint8_t flags; /* enum zk_task_flags */
     uint8_t stack_class;
     uint8_t priority;
-    uint8_t wait_kind; /* of the current or last park */
-    uint8_t wait_reason;
+    _Atomic uint8_t wait_kind; /* of the current or last park; as deadline */
+    _Atomic uint8_t wait_reason;
     uint8_t shield; /* > 0: waits ignore `cancel` */
     uint16_t pin;   /* worker index + 1; 0: any */
 

@@ -15,8 +15,9 @@
  *   revisit look at the task's present deadline and link the node for that.
  *
  * Invariants
- *   D1  A linked node is touched only by the owner of its home. `home` is set
- *       by the task that links it, and cleared by the owner of the home.
+ *   D1  A linked node is touched only by the owner of its home, who also clears
+ *       `home`. A free node is claimed by a CAS of `home`, by the task that
+ *       arms or by a worker that was asked to revisit it.
  *   D2  Whenever a task is parked with a deadline, some node of it is linked
  *       with an expiry not after that deadline; or a message is on its way that
  *       will see to that.
@@ -30,7 +31,9 @@
  *   both linked at other homes      after the park is committed ask the owner
  *                                   of node 0 to revisit it
  * A node that is linked elsewhere is never relied on: its owner may be dropping
- * it this moment, because it saw the task run.
+ * it this moment, because it saw the task run. For the same reason a request to
+ * revisit may find its node free. Whoever reads the request then links the node,
+ * as due now, and the firing looks what the task waits for.
  *
  * Tests: unit/timeout_test.c, stress/migrate_test.c.
  */
@@ -47,17 +50,24 @@ static struct zk_task_timer *timer_of(struct zk_timer_node *node)
     return container_of(node, struct zk_task_timer, node);
 }
 
-static void timer_link(struct zk_worker *w, struct zk_task_timer *timer,
+/* D1. False: somebody else has linked it. */
+static bool timer_link(struct zk_worker *w, struct zk_task *task, int which,
                        zk_time_t expiry)
 {
-    zk_atomic_store(&timer->home, w->home, release);
+    struct zk_task_timer *timer = &task->timer[which];
+    struct zk_timer_home *none = NULL;
+
+    if (!zk_atomic_cas(&timer->home, &none, w->home, acq_rel, relaxed)) /* A */
+        return false;
+    timer->index = (uint32_t)which;
     zk__timers_insert(&w->home->timers, &timer->node, expiry);
+    return true;
 }
 
 /* D1: the owner of the home lets go of the node. */
 static void timer_drop(struct zk_task_timer *timer)
 {
-    zk_atomic_store(&timer->home, NULL, release);
+    zk_atomic_store(&timer->home, NULL, release); /* A */
 }
 
 static void timer_move(struct zk_worker *w, struct zk_task_timer *timer,
@@ -70,10 +80,10 @@ static void timer_move(struct zk_worker *w, struct zk_task_timer *timer,
 void zk__timeout_arm(struct zk_worker *w, struct zk_task *task,
                      zk_time_t deadline)
 {
-    struct zk_task_timer *free_timer = NULL;
     struct zk_timers *timers = &w->home->timers;
+    int free_timer = -1;
 
-    if (deadline - timers->now < NEAR_ENOUGH) /* near or not is judged by it */
+    if (deadline < timers->now + NEAR_ENOUGH) /* near or not is judged by it */
         timers->now = zk__scheduler_now(w->scheduler);
     for (int i = 1; i >= 0; i--) {
         struct zk_task_timer *timer = &task->timer[i];
@@ -84,15 +94,11 @@ void zk__timeout_arm(struct zk_worker *w, struct zk_task *task,
                 timer_move(w, timer, deadline);
             return;
         }
-        if (home == NULL) {
-            free_timer = timer;
-            free_timer->index = (uint32_t)i;
-        }
+        if (home == NULL)
+            free_timer = i;
     }
     task->flags |= ZK_TASKF_TIMED;
-    if (free_timer != NULL)
-        timer_link(w, free_timer, deadline);
-    else
+    if (free_timer < 0 || !timer_link(w, task, free_timer, deadline))
         w->timer_message = 1;
 }
 
@@ -105,7 +111,7 @@ static void timeout_fire(struct zk_worker *w, struct zk_task_timer *timer,
 {
     uint64_t state = zk_atomic_load(&task->state, acquire); /* park.c C */
     zk_time_t deadline = zk_atomic_load(&task->deadline, relaxed);
-    uint8_t kind = task->wait_kind;
+    uint8_t kind = zk_atomic_load(&task->wait_kind, relaxed);
 
     zk_atomic_fence(acquire); /* D3 */
     if (zk_phase(state) != ZK_PHASE_PARKED || deadline == ZK_FOREVER ||
@@ -146,7 +152,7 @@ void zk__timeout_expire(struct zk_worker *w, zk_time_t now)
         timer = timer_of(node);
         timeout_fire(w, timer, task_of_timer(timer), now);
     }
-    w->ticks = 1; /* more is due: come back after one task */
+    w->ticks = 2; /* more is due: come back after one task */
 }
 
 void zk__timeout_revisit(struct zk_worker *w, struct zk_task *task, int which)
@@ -155,6 +161,14 @@ void zk__timeout_revisit(struct zk_worker *w, struct zk_task *task, int which)
 
     zk__timers_remove(&w->home->timers, &timer->node);
     timeout_fire(w, timer, task, w->now);
+}
+
+void zk__timeout_relink(struct zk_worker *w, struct zk_task *task, int which)
+{
+    zk__waitq_lock(&task->life);
+    if (!task->done) /* else it took its nodes out, or asked for that */
+        timer_link(w, task, which, w->now);
+    zk__waitq_unlock(&task->life);
 }
 
 void zk__timeout_leave(struct zk_worker *w, struct zk_task *task)

@@ -163,22 +163,39 @@ static void take_mail(struct zk_worker *w)
 
 /* ---- who is next ------------------------------------------------------------ */
 
+/*
+ * The frame that the claimed task after this one will resume is fetched while
+ * this one runs: with many tasks it is in no cache, nor is its page in the TLB,
+ * and waiting for it would cost more than the switch.
+ */
+static void fetch_frame(const struct zk_worker *w)
+{
+    if (w->claim_next < w->claim_len) {
+        const char *sp = w->claim[w->claim_next]->sp;
+
+        __builtin_prefetch(sp);
+        __builtin_prefetch(sp + ZK_CACHE_LINE);
+    }
+}
+
 static struct zk_task *pick_ring(struct zk_worker *w)
 {
     unsigned max = ZK_CLAIM_MAX;
-    unsigned n;
+    struct zk_task *task;
 
-    if (w->claim_next < w->claim_len)
-        return w->claim[w->claim_next++];
-    if (anybody_idle(w))
-        max = 1; /* somebody is free to take the rest */
-    n = zk__runq_take(&w->runq, w->claim, max);
-    w->claim_next = 1;
-    w->claim_len = (uint8_t)n;
-    if (n != 0)
-        return w->claim[0];
-    w->claim_next = 0;
-    return NULL;
+    if (w->claim_next == w->claim_len) {
+        if (anybody_idle(w))
+            max = 1; /* somebody is free to take the rest */
+        w->claim_next = 0;
+        w->claim_len = (uint8_t)zk__runq_take(&w->runq, w->claim, max);
+        if (w->claim_len == 0)
+            return NULL;
+        for (unsigned i = 1; i < w->claim_len; i++)
+            __builtin_prefetch(w->claim[i], 1);
+    }
+    task = w->claim[w->claim_next++];
+    fetch_frame(w);
+    return task;
 }
 
 /* FNV-1a over what happened: which task, counted from the main one, and when. */

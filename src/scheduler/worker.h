@@ -223,6 +223,8 @@ ZK_INLINE bool zk__timeout_linked(const struct zk_task *task)
 void zk__timeout_expire(struct zk_worker *w, zk_time_t now);
 /* Owner of the timer's home: unlink, move or leave it. */
 void zk__timeout_revisit(struct zk_worker *w, struct zk_task *task, int which);
+/* The same where the timer has no home: any worker. */
+void zk__timeout_relink(struct zk_worker *w, struct zk_task *task, int which);
 /* At exit, `life` locked: unlink own timers, ask for the others. */
 void zk__timeout_leave(struct zk_worker *w, struct zk_task *task);
 

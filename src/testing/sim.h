@@ -12,7 +12,7 @@ struct zk_sim_end {
     struct zk_sim_world *world;
     unsigned char *in; /* ring of `capacity` bytes */
     size_t capacity, head, length;
-    struct zk_op *reader, *writer; /* who waits here; one each has the turn */
+    struct zk_list waiting; /* operations, by op->link */
     int fd;
 };
 

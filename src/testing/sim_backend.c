@@ -63,13 +63,27 @@ static struct zk_sim_end *end_of(struct zk_sim_world *world, int fd)
                                                           : NULL;
 }
 
-/* Whoever waits with `*op` is completed by the next poll. */
-static void make_due(struct zk_sim_world *world, struct zk_op **op)
+/* enum zk_fd_events that `op` waits for. */
+static unsigned events_wanted(const struct zk_op *op)
 {
-    if (*op == NULL)
-        return;
-    zk_list_push(&world->due, &(*op)->link);
-    *op = NULL;
+    if (op->opcode == ZK_OP_POLL)
+        return op->events;
+    return op->opcode == ZK_OP_READ ? ZK_READABLE : ZK_WRITABLE;
+}
+
+/* Whoever waits at `end` for one of `events` is completed by the next poll. */
+static void make_due(struct zk_sim_end *end, unsigned events)
+{
+    struct zk_list *link = end->waiting.next, *next;
+
+    for (; link != &end->waiting; link = next) {
+        next = link->next;
+        if ((events_wanted(container_of(link, struct zk_op, link)) & events) ==
+            0)
+            continue;
+        zk_list_remove(link);
+        zk_list_push(&end->world->due, link);
+    }
 }
 
 /* 1..n, by the seed: half of the time all of it. */
@@ -118,7 +132,7 @@ static int32_t stream_read(struct zk_sim_end *end, void *buf, size_t len)
         return end->peer != NULL ? -EAGAIN : 0;
     n = ring_read(end, buf, some_of(end->world, piece(len, end->length)));
     if (end->peer != NULL)
-        make_due(end->world, &end->peer->writer);
+        make_due(end->peer, ZK_WRITABLE);
     return (int32_t)n;
 }
 
@@ -133,7 +147,7 @@ static int32_t stream_write(struct zk_sim_end *end, const void *buf, size_t len)
     if (room == 0)
         return -EAGAIN;
     len = ring_write(peer, buf, some_of(end->world, piece(len, room)));
-    make_due(end->world, &peer->reader);
+    make_due(peer, ZK_READABLE);
     return (int32_t)len;
 }
 
@@ -189,24 +203,14 @@ static enum zk_submit sim_submit(struct zk_backend *b, struct zk_op *op)
         op->result = stream_write(end, buf, len);
     if (op->result != -EAGAIN || (op->flags & ZK_OPF_ONCE) != 0)
         return ZK_SUBMIT_DONE;
-    if (op->opcode == ZK_OP_READ ||
-        (op->opcode == ZK_OP_POLL && (op->events & ZK_READABLE) != 0))
-        end->reader = op;
-    else
-        end->writer = op;
+    zk_list_push(&end->waiting, &op->link);
     return ZK_SUBMIT_PENDING;
 }
 
+/* It waits at its end of the stream, or is due. */
 static void sim_cancel(struct zk_backend *b, struct zk_op *op)
 {
-    struct zk_sim_end *end = end_of(world_of(b), op->fd);
-
-    if (end != NULL && end->reader == op)
-        end->reader = NULL;
-    else if (end != NULL && end->writer == op)
-        end->writer = NULL;
-    else
-        return; /* due already */
+    zk_list_remove(&op->link);
     zk__op_complete(b, op, -ECANCELED);
 }
 
@@ -256,8 +260,7 @@ static void sim_forget(struct zk_fd_slot *slot, int fd)
 
     if (peer != NULL) {
         peer->peer = NULL;
-        make_due(world, &peer->reader);
-        make_due(world, &peer->writer);
+        make_due(peer, ZK_READABLE | ZK_WRITABLE);
     }
     world->ends[fd - ZK_SIM_FD_FIRST] = NULL;
     end_free(end);
@@ -274,6 +277,7 @@ static struct zk_sim_end *end_make(struct zk_sim_world *world)
         zk__free(end, sizeof(*end));
         return NULL;
     }
+    zk_list_init(&end->waiting);
     end->capacity = world->stream_capacity;
     end->world = world;
     return end;
@@ -308,9 +312,12 @@ static int number_take(struct zk_sim_world *world, struct zk_sim_end *end)
 
 void zk__sim_world_fini(struct zk_sim_world *world)
 {
-    for (uint32_t i = 0; i < world->n_ends; i++)
-        if (world->ends[i] != NULL)
-            end_free(world->ends[i]);
+    for (uint32_t i = 0; i < world->n_ends; i++) {
+        if (world->ends[i] == NULL)
+            continue;
+        zk__fd_abandon(world->ends[i]->fd); /* by who is stuck in a deadlock */
+        end_free(world->ends[i]);
+    }
     zk__free(world->ends, world->cap_ends * sizeof(struct zk_sim_end *));
 }
 

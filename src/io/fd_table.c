@@ -15,6 +15,7 @@
 #include <errno.h>
 
 #include "io/reactor.h"
+#include "io/readiness.h"
 #include "platform/platform.h"
 
 enum { CHUNK_SLOTS = 256, N_CHUNKS = (ZK_FD_MAX + 1) / CHUNK_SLOTS };
@@ -101,8 +102,12 @@ int zk__fd_register(int fd, enum zk_fd_kind kind)
     zk_atomic_store(&slot->kind, (uint8_t)kind, relaxed);
     zk_atomic_store(&slot->accept_report, 0, relaxed);
     for (unsigned d = 0; d < 2; d++) {
+        uintptr_t ready = ZK_LATCH_READY;
+
         zk_atomic_store(&slot->hints[d], 0, relaxed);
-        zk_atomic_store(&slot->latch[d], 0, relaxed);
+        /* A task in the latch is of an older descriptor, closed behind our
+         * back: it is evicted below, and has the turn until then. */
+        zk_atomic_cas(&slot->latch[d], &ready, ZK_LATCH_NIL, acq_rel, relaxed);
     }
     zk_atomic_store(&slot->home, NULL, relaxed);
     slot->foreign_wakes = 0;

@@ -23,7 +23,7 @@ struct zk_io_setup {
 extern const struct zk_driver zk__io_driver;
 
 bool zk__io_backend_known(const char *name);
-const char *zk__io_backend_names(void); /* "io_uring, epoll or sim" */
+const char *zk__io_backend_names(void); /* "io_uring or epoll" */
 /*
  * Choose for a runtime: the one named, or the best that works here (NULL). Its
  * name, or NULL if the named one does not work: `*rc` says why.

@@ -22,6 +22,7 @@
 
 #include <errno.h>
 
+#include "io/readiness.h"
 #include "scheduler/worker.h"
 #include "zokio/time.h"
 
@@ -60,11 +61,24 @@ static void driver_wake(struct zk_worker *w)
     b->ops->wake(b);
 }
 
-/* R2, R3 */
+/* R2, R3. An operation of ours ends on this worker only; a wait in a latch may
+ * be ending on another one at this moment. */
 static void driver_cancel(struct zk_worker *w, struct zk_task *task)
 {
+    uint64_t state = zk_atomic_load(&task->state, acquire); /* park.c C */
+    uint8_t kind = zk_atomic_load(&task->wait_kind, relaxed);
+    struct zk_fd_slot *slot = zk_atomic_load(&task->wait_object, relaxed);
     struct zk_op *op = zk_op_of(task);
 
+    zk_atomic_fence(acquire); /* all of one park, as timeout.c D3 */
+    if (zk_phase(state) != ZK_PHASE_PARKED ||
+        state != zk_atomic_load(&task->state, relaxed))
+        return;
+    if (kind == ZK_WAIT_LATCH) {
+        zk__readiness_end(backend_of(w), slot, task,
+                          zk__scheduler_now(w->scheduler));
+        return;
+    }
     if ((op->flags & ZK_OPF_CANCELLED) != 0 ||
         zk__op_verdict(op, zk__scheduler_now(w->scheduler)) == 0)
         return;
@@ -309,6 +323,7 @@ int32_t zk__op_run(struct zk_op *op, zk_time_t deadline,
 {
     struct zk_task *self = op->task;
     struct zk_worker *w = zk_atomic_load(&self->worker, relaxed);
+    enum zk_wait_kind kind;
     bool past = deadline_past(op, w, deadline);
     int32_t result = zk__op_check(op);
 
@@ -327,8 +342,10 @@ int32_t zk__op_run(struct zk_op *op, zk_time_t deadline,
             return op_immediate(op, w, past);
         ZK_ASSERT(!past);
         zk_counter_add(&w->n_submitted, 1);
-        zk__park(self, ZK_WAIT_OP, reason, op->slot, deadline, b->ops->commit,
-                 op);
+        kind = ZK_WAIT_OP;
+        if (b->ops->commit != NULL && (op->flags & ZK_OPF_ONESHOT) == 0)
+            kind = ZK_WAIT_LATCH;
+        zk__park(self, kind, reason, op->slot, deadline, b->ops->commit, op);
         result = op_result(op, op->result);
         w = zk_atomic_load(&self->worker, relaxed);
     } while (result == ZK_OP_RETRY);

@@ -16,7 +16,9 @@
  *       If the latch says READY, an edge has come since the try: the commit
  *       fails, and the task tries again.
  *   L3  Who takes the task out of the latch, by CAS, completes its operation:
- *       the event on the home worker, or the cancel on the task's worker.
+ *       the event on the home worker, or the cancel on the task's worker. Until
+ *       then the operation may be that of another wait: a cancel takes the task
+ *       out first and judges then, and puts it back if there is no reason.
  *   L4  Edges are never lost: registration reports the present state as an edge,
  *       READY is cleared only by a task that then tries, and an event of an
  *       older generation is dropped by its number.
@@ -130,6 +132,28 @@ bool zk__readiness_withdraw(struct zk_op *op)
 
     return zk_atomic_cas(&op->slot->latch[zk_op_direction(op)], &self,
                          ZK_LATCH_NIL, acq_rel, relaxed); /* L3 */
+}
+
+/* L3 */
+void zk__readiness_end(struct zk_backend *b, struct zk_fd_slot *slot,
+                       struct zk_task *task, zk_time_t now)
+{
+    for (unsigned d = 0; d < 2; d++) {
+        uintptr_t found = (uintptr_t)task, none = ZK_LATCH_NIL;
+        struct zk_op *op = zk_op_of(task);
+
+        if (!zk_atomic_cas(&slot->latch[d], &found, ZK_LATCH_NIL, acq_rel,
+                           relaxed)) /* A */
+            continue;
+        if (zk__op_verdict(op, now) != 0) {
+            zk__op_complete(b, op, -ECANCELED);
+        } else if (!zk_atomic_cas(&slot->latch[d], &none, (uintptr_t)task,
+                                  acq_rel, relaxed)) { /* an edge came */
+            zk_atomic_store(&slot->latch[d], ZK_LATCH_NIL, relaxed);
+            zk__op_complete(b, op, edge_result(op));
+        }
+        return;
+    }
 }
 
 /* L3, L4: hand the edge to who waits, or leave it for who will try. */

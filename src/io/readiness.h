@@ -28,6 +28,13 @@ bool zk__readiness_commit(struct zk_task *task, void *op);
 /* backend->cancel for an operation in a latch: true if it was still there. */
 bool zk__readiness_withdraw(struct zk_op *op);
 
+/*
+ * The worker of `b`, native stack: the wait of `task` in a latch of `slot` ends
+ * if there is a reason (zk__op_verdict()). Harmless if it is not there any more.
+ */
+void zk__readiness_end(struct zk_backend *b, struct zk_fd_slot *slot,
+                       struct zk_task *task, zk_time_t now);
+
 /* Poll of `b`: an edge on `slot`. `hangup`: no further edge may follow. */
 void zk__readiness_event(struct zk_backend *b, struct zk_fd_slot *slot,
                          bool readable, bool writable, bool hangup);

@@ -140,8 +140,8 @@ void zk_shield_begin(void)
 
     if (self == NULL)
         return;
-    ZK_ASSERT(self->shield < UINT8_MAX);
-    self->shield++;
+    ZK_ASSERT(zk_atomic_load(&self->shield, relaxed) < UINT8_MAX);
+    zk_counter_add(&self->shield, 1);
 }
 
 void zk_shield_end(void)
@@ -150,8 +150,9 @@ void zk_shield_end(void)
 
     if (self == NULL)
         return;
-    ZK_ASSERT(self->shield > 0); /* an end without its begin */
-    self->shield--;
+    /* An end without its begin? */
+    ZK_ASSERT(zk_atomic_load(&self->shield, relaxed) > 0);
+    zk_counter_add(&self->shield, -1);
 }
 
 int zk_blocking(int (*fn)(void *), void *arg, zk_time_t deadline)

@@ -117,6 +117,9 @@ static bool anything(struct zk_worker *w)
 {
     struct zk_scheduler *s = w->scheduler;
 
+    /* Who ended the last task may not have seen that its end is waited for. */
+    if (zk_unlikely(zk_atomic_load(&s->draining, relaxed) != 0))
+        zk__drain_check(s);
     if (zk_atomic_load(&w->inbox, relaxed) != NULL ||
         zk_atomic_load(&w->mail, relaxed) != NULL ||
         zk_atomic_load(&w->adopt_from, relaxed) != NULL ||

@@ -140,8 +140,7 @@ static uint32_t take_list(struct zk_worker *w, struct zk_task **first)
 {
     struct zk_scheduler *s = w->scheduler;
     uint32_t room = ZK_RUNQ_CAP - zk__runq_len(&w->runq);
-    uint32_t share =
-        zk_atomic_load(&s->inject_len, relaxed) / s->n_workers + 1;
+    uint32_t share = zk_atomic_load(&s->inject_len, relaxed) / s->n_workers + 1;
     uint32_t n = 0;
 
     if (share > INJECT_TAKE_MAX)

@@ -14,7 +14,8 @@
  *   M2  The worker that takes a block out handles the bits that are its own and
  *       sends the rest on. A bit is its own if it runs the task's worker (for
  *       CANCEL) or owns the timer's home (for TIMERn).
- *   M3  CANCEL is handled on the native stack of task->worker. There the task is
+ *   M3  A wait in a queue, or a sleep, is ended by the canceller itself, by the
+ *       CAS of task.h T3: its worker may be stuck. Else CANCEL is handled on the native stack of task->worker. There the task is
  *       not running, so it is PARKED, and is ended, or READY, and then will see
  *       the sticky bit before its next wait, since the bit was set before the
  *       message was sent (F) and the queue that carries the task orders it.
@@ -65,8 +66,34 @@ void zk__message_send(struct zk_task *task, uint32_t bits)
 
     if ((old & ZK_MESSAGE_QUEUED) != 0)
         return; /* M1: who takes it out sees the new bits */
-    task->holds++;
+    zk_atomic_add(&task->holds, 1, relaxed);
     inbox_push(message_target(task, bits), task);
+}
+
+bool zk__message_cancel(struct zk_task *task)
+{
+    uint64_t state = zk_atomic_load(&task->state, acquire); /* park.c C */
+
+    if (zk_phase(state) == ZK_PHASE_PARKED &&
+        zk_atomic_load(&task->wait_kind, relaxed) == ZK_WAIT_QUEUE &&
+        zk_task_cancelled(task) && zk__wake_claim(task, state, -ECANCELED))
+        return true;
+    zk__message_send(task, ZK_MESSAGE_CANCEL);
+    return false;
+}
+
+void zk__message_ask_timer(struct zk_worker *w, struct zk_task *task)
+{
+    bool free_now;
+
+    zk__waitq_lock(&task->life);
+    zk_atomic_sub(&task->holds, 1, relaxed);
+    if (!task->done) /* else it took its timers out, or asked for that */
+        zk__message_send(task, ZK_MESSAGE_TIMER0);
+    free_now = task->done && !task->joinable && !zk__message_held(task);
+    zk__waitq_unlock(&task->life);
+    if (free_now)
+        zk__task_recycle(w, task);
 }
 
 void zk__request_cancel(struct zk_task *task)
@@ -84,7 +111,7 @@ void zk__message_end_wait(struct zk_worker *w, struct zk_task *task)
 
     if (zk_phase(state) != ZK_PHASE_PARKED)
         return;
-    if (zk_atomic_load(&task->wait_kind, relaxed) == ZK_WAIT_OP) {
+    if (zk_atomic_load(&task->wait_kind, relaxed) != ZK_WAIT_QUEUE) {
         w->scheduler->driver->cancel(w, task);
         return;
     }
@@ -139,10 +166,10 @@ static void message_take(struct zk_worker *w, struct zk_task *task)
     zk__waitq_lock(&task->life);
     if (task->done)
         bits &= ~(uint32_t)ZK_MESSAGE_CANCEL;
-    task->holds--;
+    zk_atomic_sub(&task->holds, 1, relaxed);
     if (bits != 0)
         zk__message_send(task, bits);
-    free_now = task->done && !task->joinable && task->holds == 0;
+    free_now = task->done && !task->joinable && !zk__message_held(task);
     zk__waitq_unlock(&task->life);
     if (free_now)
         zk__task_recycle(w, task);
@@ -153,10 +180,10 @@ static struct zk_task *merge_by_id(struct zk_task *a, struct zk_task *b)
     struct zk_task *first = NULL, **last = &first;
 
     while (a != NULL && b != NULL) {
-        struct zk_task **less =
-            zk_atomic_load(&a->id, relaxed) <= zk_atomic_load(&b->id, relaxed)
-                ? &a
-                : &b;
+        struct zk_task **less = zk_atomic_load(&a->id, relaxed) <=
+                                        zk_atomic_load(&b->id, relaxed)
+                                    ? &a
+                                    : &b;
 
         *last = *less;
         last = &(*less)->message_next;

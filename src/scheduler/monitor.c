@@ -6,29 +6,38 @@
  * something which blocks the thread, keeps its worker. What it must not keep is
  * the worker's other tasks. The ring can be stolen from at any time; the LIFO
  * slot, the claim window, the timers and the inbox cannot. So after 10 ms of
- * one task the monitor has a spare worker adopt them.
+ * one task the monitor has another worker adopt them: a spare one or, if there
+ * is none left, one that sleeps.
  *
  * The handshake (the owner's half is zk__worker_enter())
  *
  *      monitor                              owner
  *      M1  seq = run_seq, odd, as it was    E1  run_seq = seq + 1 (even)
  *          10 ms ago                        E2  compiler barrier
- *      M2  adopt = ASKED                    E3  adopt != 0? CAS ASKED -> 0 takes
- *      M3  membarrier()                         the queue back; if a spare has
- *      M4  run_seq still seq?                   TAKEN it, wait until it is 0
+ *      M2  adopt = ASKED                    E3  adopt != 0? CAS ASKED, OFFERED
+ *      M3  membarrier()                         -> 0 takes the queue back; if an
+ *      M4  run_seq still seq?                   heir has TAKEN it, wait for 0
  *          no: CAS ASKED -> 0, give up      ... touch the structures ...
- *      M5  tell a spare that sleeps         E4  run_seq = seq + 2 (odd), release
- *      spare
- *      A1  CAS ASKED -> TAKEN, else give up
+ *      M5  CAS ASKED -> OFFERED             E4  run_seq = seq + 2 (odd), release
+ *          tell the heir: it sleeps
+ *      heir
+ *      A1  CAS OFFERED -> TAKEN, else give up
  *      A2  take the structures, adopt = 0, wake the owner
  *
  *   The barrier of M3 stands on the owner's processor either before E1, and
  *   then E3 sees adopt, or after E1, and then M4 sees the even number (the
- *   monitor gives up). Whoever wins the CAS from ASKED has the structures: the
- *   owner, or a spare, which holds it for the few instructions of A2 on its
+ *   monitor gives up). Whoever wins the CAS from OFFERED has the structures: the
+ *   owner, or an heir, which holds it for the few instructions of A2 on its
  *   native stack, where nobody adopts from it; so nobody waits for somebody who
- *   waits. The odd value at M1 was stored with release after the owner's last
- *   touch, so the spare sees all of it.
+ *   waits. An heir that comes late, after the owner was back and got stuck once
+ *   more, finds ASKED and gives up, or a newer offer, which it may take as well.
+ *   The odd value at M1 was stored with release after the owner's last touch, so
+ *   the heir sees all of it.
+ *
+ * Timers change hands as a whole queue, for which the owner gets the heir's
+ * empty one. If the heir has timers of its own, from its tasks or from an
+ * earlier spell of the same owner, these must not land with the owner now: the
+ * nodes of the shorter queue are moved into the longer.
  *
  * A worker that the kernel just does not run, on a machine with too much to do,
  * is not stuck: its thread is runnable and its processor time stands still.
@@ -60,7 +69,7 @@ struct watch {
 };
 
 /* worker->adopt */
-enum { ADOPT_ASKED = 1, ADOPT_TAKEN = 2 };
+enum { ADOPT_ASKED = 1, ADOPT_OFFERED = 2, ADOPT_TAKEN = 3 };
 
 void zk__monitor_rest(struct zk_scheduler *s)
 {
@@ -81,18 +90,19 @@ void zk__monitor_alert(struct zk_scheduler *s)
 
 /* ---- the owner's side -------------------------------------------------------- */
 
-/* E3: a spare worker was asked to take our queue, or is taking it. */
+/* E3: another worker was asked to take our queue, or is taking it. */
 ZK_COLD void zk__worker_adopted(struct zk_worker *w)
 {
-    uint32_t asked = ADOPT_ASKED;
+    uint32_t seen = zk_atomic_load(&w->adopt, acquire); /* A */
 
-    if (zk_atomic_cas(&w->adopt, &asked, 0, acq_rel, acquire)) /* A */
-        return;
+    while (seen == ADOPT_ASKED || seen == ADOPT_OFFERED)
+        if (zk_atomic_cas(&w->adopt, &seen, 0, acq_rel, acquire)) /* A */
+            return;
     while (zk_atomic_load(&w->adopt, acquire) == ADOPT_TAKEN) /* A */
         zk__futex_wait(&w->adopt, ADOPT_TAKEN, ZK_FOREVER);
 }
 
-/* ---- the spare's side ---------------------------------------------------------- */
+/* ---- the heir's side ----------------------------------------------------------- */
 
 bool zk__spare_serves(struct zk_worker *w)
 {
@@ -104,7 +114,7 @@ bool zk__spare_serves(struct zk_worker *w)
     return false;
 }
 
-static void adopt_timers(struct zk_worker *w, struct zk_worker *from)
+static void swap_homes(struct zk_worker *w, struct zk_worker *from)
 {
     struct zk_timer_home *home = from->home;
 
@@ -114,16 +124,23 @@ static void adopt_timers(struct zk_worker *w, struct zk_worker *from)
     zk_atomic_store(&w->home->owner, w, release);
 }
 
-/* Native stack of the spare `w`: take over what `from` cannot serve. */
-void zk__spare_adopt(struct zk_worker *w)
+/* All timers of `from` come to `w`, whose own stay; `from` has none left. */
+static void adopt_timers(struct zk_worker *w, struct zk_worker *from)
+{
+    if (w->home->timers.count < from->home->timers.count)
+        swap_homes(w, from);
+    zk__timeout_merge(w->home, from->home);
+}
+
+/* Native stack of the heir `w`: take over what `from` cannot serve. */
+void zk__worker_adopt(struct zk_worker *w)
 {
     struct zk_worker *from = zk_atomic_exchange(&w->adopt_from, NULL, acquire);
+    uint32_t offered = ADOPT_OFFERED;
 
-    uint32_t asked = ADOPT_ASKED;
-
-    if (from == NULL ||
-        !zk_atomic_cas(&from->adopt, &asked, ADOPT_TAKEN, acq_rel, relaxed))
-        return; /* A1 */
+    if (from == NULL || !zk_atomic_cas(&from->adopt, &offered, ADOPT_TAKEN,
+                                       acq_rel, relaxed)) /* A1 */
+        return;
     while (from->claim_next < from->claim_len)
         zk__worker_push(w, from->claim[from->claim_next++]);
     while (from->n_fresh > 0)
@@ -142,24 +159,41 @@ void zk__spare_adopt(struct zk_worker *w)
 
 /* ---- the monitor's side ----------------------------------------------------------- */
 
-/* A spare that is free, with its thread running; NULL if none can be had. */
-static struct zk_worker *find_spare(struct zk_scheduler *s)
+/* Asleep, and nobody's heir yet. */
+static bool is_free(const struct zk_worker *w)
+{
+    return zk_atomic_load(&w->sleep, relaxed) == ZK_SLEEPING &&
+           zk_atomic_load(&w->adopt_from, relaxed) == NULL;
+}
+
+static bool start_spare(struct zk_scheduler *s, struct zk_worker *w)
+{
+    if (w->start_failed || zk__worker_start(w) < 0) {
+        w->start_failed = 1;
+        return false;
+    }
+    zk_atomic_add(&s->n_spares, 1, relaxed);
+    return true;
+}
+
+/* Who can take over: a spare that is free, a new one, or a regular worker that
+ * sleeps. NULL: all are at work. */
+static struct zk_worker *find_heir(struct zk_scheduler *s)
 {
     for (uint32_t i = s->n_workers; i < s->n_slots; i++) {
         struct zk_worker *w = &s->workers[i];
 
         if (zk_atomic_load(&w->kernel_id, acquire) == 0) {
-            if (w->start_failed || zk__worker_start(w) < 0) {
-                w->start_failed = 1;
-                return NULL;
-            }
-            zk_atomic_add(&s->n_spares, 1, relaxed);
-            return w;
+            if (start_spare(s, w))
+                return w;
+            break;
         }
-        if (zk_atomic_load(&w->sleep, relaxed) == ZK_SLEEPING &&
-            zk_atomic_load(&w->adopt_from, relaxed) == NULL)
+        if (is_free(w))
             return w;
     }
+    for (uint32_t i = 0; i < s->n_workers; i++)
+        if (is_free(&s->workers[i]))
+            return &s->workers[i];
     return NULL;
 }
 
@@ -177,7 +211,7 @@ static void report_stuck(struct zk_scheduler *s, struct zk_worker *w,
 {
     zk__scheduler_log(s, ZK_LOG_INFO,
                       "worker %u has been in one task for %lld ms, %s; its "
-                      "queue goes to a spare worker",
+                      "queue goes to another worker",
                       (unsigned)w->index, (long long)(span / ZK_MS(1)),
                       on_processor ? "on the processor"
                                    : "blocked in a system call");
@@ -186,10 +220,10 @@ static void report_stuck(struct zk_scheduler *s, struct zk_worker *w,
 /* M1..M5 */
 static bool try_adopt(struct zk_scheduler *s, struct zk_worker *w, uint64_t seq)
 {
-    struct zk_worker *spare = find_spare(s);
+    struct zk_worker *heir = find_heir(s);
     uint32_t asked = ADOPT_ASKED;
 
-    if (spare == NULL)
+    if (heir == NULL)
         return false;
     zk_atomic_store(&w->adopt, ADOPT_ASKED, seq_cst); /* M2 */
     if (zk__membarrier() < 0 ||                       /* M3 */
@@ -197,8 +231,10 @@ static bool try_adopt(struct zk_scheduler *s, struct zk_worker *w, uint64_t seq)
         zk_atomic_cas(&w->adopt, &asked, 0, acq_rel, relaxed); /* M4 */
         return false;
     }
-    zk_atomic_store(&spare->adopt_from, w, seq_cst); /* M5 */
-    zk__idle_poke(spare);
+    if (!zk_atomic_cas(&w->adopt, &asked, ADOPT_OFFERED, acq_rel, relaxed))
+        return false; /* M5: the owner is back */
+    zk_atomic_store(&heir->adopt_from, w, seq_cst);
+    zk__idle_poke(heir);
     return true;
 }
 

@@ -113,13 +113,16 @@ static void *thread_main(void *arg)
     return NULL;
 }
 
-/* `lock` is held. One more thread if the idle ones do not suffice. */
+/* `lock` is held. One more thread if the idle ones do not suffice. 1: a thread
+ * is there for every job; 0: jobs wait; -EAGAIN: nobody will ever come. */
 static int thread_add(struct zk_offload *pool)
 {
     struct slot *slot = pool->slot;
     int rc;
 
-    if (pool->n_idle >= pool->n_queued || pool->n_threads == pool->max)
+    if (pool->n_idle >= pool->n_queued)
+        return 1;
+    if (pool->n_threads == pool->max)
         return 0;
     while (slot->state == SLOT_RUNNING)
         slot++;
@@ -133,9 +136,10 @@ static int thread_add(struct zk_offload *pool)
         return pool->n_threads != 0 ? 0 : -EAGAIN;
     }
     pool->n_threads++;
-    return 0;
+    return 1;
 }
 
+/* As thread_add(). */
 static int job_submit(struct zk_offload *pool, struct job *job)
 {
     int rc;
@@ -150,7 +154,7 @@ static int job_submit(struct zk_offload *pool, struct job *job)
     }
     zk_atomic_add(&pool->pulse, 1, release);
     zk__mutex_unlock(&pool->lock);
-    if (rc == 0)
+    if (rc >= 0)
         zk__futex_wake(&pool->pulse, 1);
     return rc;
 }
@@ -178,7 +182,9 @@ int zk__offload_call(int (*fn)(void *), void *arg, zk_time_t deadline,
     struct job job = {.fn = fn, .arg = arg, .state = JOB_QUEUED};
     int rc = job_submit(s->offload, &job);
 
-    while (rc == 0) {
+    if (rc > 0 && deadline != ZK_FOREVER && deadline <= zk__scheduler_now(s))
+        deadline = ZK_FOREVER; /* one try: a thread was free */
+    while (rc >= 0) {
         zk__waitq_lock(&job.waiters);
         if (job.done) {
             zk__waitq_unlock(&job.waiters);

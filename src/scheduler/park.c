@@ -102,18 +102,20 @@ static void finish_park(struct zk_worker *w, struct zk_task *task)
     uint64_t state = zk_atomic_load(&task->state, relaxed);
     bool ask = w->timer_message != 0;
 
+    if (zk_unlikely(ask)) /* it may wake and end before it is asked for */
+        zk__message_hold(task);
     state = zk_state_with(state + ZK_PARK_GENERATION, ZK_PHASE_PARKED);
     w->timer_message = 0;
     zk_atomic_store(&task->state, state, release); /* C */
-    if (ask) {
-        zk__waitq_lock(&task->life);
-        zk__message_send(task, ZK_MESSAGE_TIMER0);
-        zk__waitq_unlock(&task->life);
-    }
-    if (w->commit != NULL && !w->commit(task, w->commit_arg)) {
-        if (zk__wake_claim(task, state, 0))
+    if (w->commit != NULL && !w->commit(task, w->commit_arg) &&
+        zk__wake_claim(task, state, 0)) {
+        if (zk_unlikely(task->pin != 0))
+            zk__worker_push_pinned(w, task);
+        else
             zk__worker_push(w, task);
     }
+    if (zk_unlikely(ask)) /* not under the queue's lock: it may be a `life` */
+        zk__message_ask_timer(w, task);
 }
 
 void zk__finish_switch(struct zk_worker *w, struct zk_task *prev)
@@ -279,6 +281,7 @@ int zk_yield_if_needed(void)
     w = zk_atomic_load(&self->worker, relaxed);
     if (zk_unlikely(zk_atomic_load(&w->yield_asked, relaxed) != 0)) {
         zk_atomic_store(&w->yield_asked, 0, relaxed);
+        w->ticks = 1; /* so long a run: descriptors and timers come first */
         yield_now(w, self);
     }
     return 0;

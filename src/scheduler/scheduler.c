@@ -169,6 +169,7 @@ int zk__worker_start(struct zk_worker *w)
 
     snprintf(name, sizeof(name), "zk-%s-%u", w->is_spare ? "spare" : "worker",
              (unsigned)w->index);
+    zk_atomic_store(&w->opened, 0, relaxed); /* an earlier thread left 2 */
     zk_atomic_add(&s->n_awake, 1, seq_cst);
     rc = zk__thread_create(&w->thread, worker_main, w, WORKER_STACK, name);
     if (rc < 0) {
@@ -320,6 +321,7 @@ void zk__scheduler_give_up_at(struct zk_scheduler *s, zk_time_t deadline)
 void zk__scheduler_begin_drain(struct zk_scheduler *s)
 {
     zk_atomic_store(&s->draining, 1, seq_cst);
+    zk_atomic_fence(seq_cst); /* with idle.c P3: it or we see the last end */
     zk__drain_check(s);
 }
 
@@ -334,14 +336,21 @@ int zk__scheduler_drain(struct zk_scheduler *s, zk_time_t deadline)
 
 static bool cancel_one(void *block, void *arg)
 {
+    struct zk_scheduler *s = arg;
     struct zk_task *task = block;
+    bool woken = false;
 
     zk__waitq_lock(&task->life);
-    if (belongs_to(task, arg) && zk_atomic_load(&task->cancel, relaxed) == 0) {
+    if (belongs_to(task, s) && zk_atomic_load(&task->cancel, relaxed) == 0) {
         zk_atomic_store(&task->cancel, ZK_CANCEL_SHUTDOWN, seq_cst);
-        zk__message_send(task, ZK_MESSAGE_CANCEL);
+        if (s->sim) /* in the order of messages, not of the walk */
+            zk__message_send(task, ZK_MESSAGE_CANCEL);
+        else
+            woken = zk__message_cancel(task);
     }
     zk__waitq_unlock(&task->life);
+    if (woken)
+        zk__ready(task);
     return true;
 }
 
@@ -375,7 +384,8 @@ static bool report_one(void *block, void *arg)
             found->s, ZK_LOG_WARNING,
             "task %llu \"%s\" (spawned at %p) is still there: waits for %s",
             (unsigned long long)zk_atomic_load(&task->id, relaxed),
-            zk_task_name(task), task->site, zk__reason_name(zk_atomic_load(&task->wait_reason, relaxed)));
+            zk_task_name(task), task->site,
+            zk__reason_name(zk_atomic_load(&task->wait_reason, relaxed)));
     return true;
 }
 

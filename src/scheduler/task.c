@@ -157,7 +157,7 @@ static void block_reset(struct zk_task *task, struct zk_worker *home,
     task->flags = how->flags;
     task->stack_class = (uint8_t)class_index;
     task->priority = ZK_PRIORITY_NORMAL;
-    task->shield = 0;
+    zk_atomic_store(&task->shield, 0, relaxed);
     task->pin = 0;
     zk_atomic_store(&task->wait_kind, ZK_WAIT_NONE, relaxed);
     zk_atomic_store(&task->wait_reason, ZK_REASON_NONE, relaxed);
@@ -300,7 +300,7 @@ static bool exit_mark(struct zk_worker *w, struct zk_task *self,
         self->joinable = 0;
         zk_atomic_store(&self->id, 0, relaxed);
     }
-    free_now = !self->joinable && self->holds == 0;
+    free_now = !self->joinable && !zk__message_held(self);
     zk__waitq_unlock(&self->life);
     return free_now;
 }
@@ -358,7 +358,7 @@ static struct zk_task *task_hold(zk_task_t handle)
 /* `life` is locked, the task done: the joiner takes the result; unlocks. */
 static void join_finish(struct zk_task *task, int *result)
 {
-    bool free_now = task->holds == 0;
+    bool free_now = !zk__message_held(task);
 
     if (result != NULL)
         *result = task->result;
@@ -428,7 +428,7 @@ int zk_detach(zk_task_t handle)
         return -EINVAL;
     }
     task->joinable = 0;
-    free_now = task->done && task->holds == 0;
+    free_now = task->done && !zk__message_held(task);
     if (task->done)
         zk_atomic_store(&task->id, 0, relaxed);
     zk__waitq_unlock(&task->life);
@@ -444,6 +444,7 @@ int zk__task_cancel(zk_task_t handle, enum zk_cancel_reason reason)
     struct zk_task *self = zk__task_current();
     struct zk_task *task = task_hold(handle);
     uint64_t word = reason;
+    bool woken = false;
 
     if (task == NULL)
         return -ESRCH;
@@ -455,9 +456,11 @@ int zk__task_cancel(zk_task_t handle, enum zk_cancel_reason reason)
         word |= zk_atomic_load(&self->id, relaxed) << ZK_CANCEL_WHO_SHIFT;
     if (zk_atomic_load(&task->cancel, relaxed) == 0) {
         zk_atomic_store(&task->cancel, word, seq_cst); /* F: message.c */
-        zk__message_send(task, ZK_MESSAGE_CANCEL);
+        woken = zk__message_cancel(task);
     }
     zk__waitq_unlock(&task->life);
+    if (woken)
+        zk__ready(task);
     return 0;
 }
 

@@ -22,6 +22,8 @@
  *   T4  A task that waits for an operation (ZK_WAIT_OP) is woken only by the
  *       completion of that operation, on the worker that submitted it: a store
  *       is enough.
+ *   T5  A task in a descriptor's latch (ZK_WAIT_LATCH) is woken by who takes it
+ *       out of there, on any worker; a store is enough for that too.
  *
  * `life` is a waitq lock: it guards id, done, holds, joiner and the right to
  * recycle the block. Blocks are recycled when done, joined or detached, and
@@ -55,6 +57,7 @@ enum zk_wait_kind {
     ZK_WAIT_NONE = 0,
     ZK_WAIT_QUEUE, /* T3: in a waitq, or asleep */
     ZK_WAIT_OP,    /* T4: an operation is in flight */
+    ZK_WAIT_LATCH, /* T5: in a latch; wait_object is its struct zk_fd_slot */
 };
 
 /* What a task waits for, in reports. */
@@ -121,8 +124,8 @@ struct zk_task {
     uint8_t priority;
     _Atomic uint8_t wait_kind; /* of the current or last park; as deadline */
     _Atomic uint8_t wait_reason;
-    uint8_t shield; /* > 0: waits ignore `cancel` */
-    uint16_t pin;   /* worker index + 1; 0: any */
+    _Atomic uint8_t shield; /* > 0: waits ignore `cancel`; owner writes */
+    uint16_t pin;           /* worker index + 1; 0: any */
 
     /* -- line 2: life ------------------------------------------------------- */
     struct zk_waitq life; /* joiner; lock of id, done ... holds */
@@ -131,9 +134,10 @@ struct zk_task {
     struct zk_task *message_next; /* in an inbox: one message at a time */
     const void *site;             /* return address of zk_go */
     _Atomic uint32_t message;     /* enum zk_task_message bits asked for */
-    uint8_t done, joinable, joining, holds;
-    int32_t wake_result; /* written by who wins the wake */
-    int32_t result;      /* of the function, once done */
+    uint8_t done, joinable, joining;
+    _Atomic uint8_t holds; /* under `life`, but for zk__message_hold() */
+    int32_t wake_result;   /* written by who wins the wake */
+    int32_t result;        /* of the function, once done */
 
     /* -- the one current wait ------------------------------------------------- */
     _Atomic int64_t deadline; /* T3: valid for the generation in `state` */
@@ -169,7 +173,7 @@ ZK_INLINE uint64_t zk_state_with(uint64_t state, enum zk_task_phase phase)
 ZK_INLINE bool zk_task_cancelled(const struct zk_task *task)
 {
     return zk_unlikely(zk_atomic_load(&task->cancel, relaxed) != 0) &&
-           task->shield == 0;
+           zk_atomic_load(&task->shield, relaxed) == 0;
 }
 
 /* "" if it has none. */

@@ -155,6 +155,17 @@ void zk__timeout_expire(struct zk_worker *w, zk_time_t now)
     w->ticks = 2; /* more is due: come back after one task */
 }
 
+void zk__timeout_merge(struct zk_timer_home *to, struct zk_timer_home *from)
+{
+    struct zk_timer_node *node;
+
+    while ((node = zk__timers_any(&from->timers)) != NULL) {
+        zk__timers_remove(&from->timers, node);
+        zk_atomic_store(&timer_of(node)->home, to, release); /* A */
+        zk__timers_insert(&to->timers, node, node->expiry);
+    }
+}
+
 void zk__timeout_revisit(struct zk_worker *w, struct zk_task *task, int which)
 {
     struct zk_task_timer *timer = &task->timer[which];

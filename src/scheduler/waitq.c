@@ -119,13 +119,13 @@ static int waitq_wait_task(struct zk_waitq *q, struct zk_task *self,
         return -ECANCELED;
     }
     if (!cancellable)
-        self->shield++;
+        zk_counter_add(&self->shield, 1);
     node->task = self;
     waitq_append(q, node);
     rc = zk__park(self, ZK_WAIT_QUEUE, reason, object, deadline, waitq_commit,
                   q);
     if (!cancellable)
-        self->shield--;
+        zk_counter_add(&self->shield, -1);
     if (rc == -ETIMEDOUT || rc == -ECANCELED) {
         zk__waitq_lock(q); /* W4 */
         if (node->next != NULL)

@@ -310,8 +310,8 @@ static void look_round(struct zk_worker *w)
     w->ticks = w->ticks_full;
     w->look_round = 0;
     w->now = now;
-    if (zk_unlikely(w->is_spare))
-        zk__spare_adopt(w);
+    if (zk_unlikely(zk_atomic_load(&w->adopt_from, relaxed) != NULL))
+        zk__worker_adopt(w);
     zk__message_drain(w, w);
     take_mail(w);
     zk__timeout_expire(w, now);
@@ -438,10 +438,12 @@ int zk__worker_open(struct zk_worker *w)
     zk_atomic_store(&w->kernel_id, zk__thread_kernel_id(), release);
     zk_annotate_thread(&w->annotation);
     w->native_fpenv = zk__context_fpenv_get();
+    zk_exception_save(&w->native_exceptions);
     zk__worker_set_current(w);
     rc = w->scheduler->driver->init(w);
     if (rc < 0) {
         zk__worker_set_current(NULL);
+        zk_exception_restore(&w->native_exceptions);
         zk__sigaltstack_remove(w->signal_stack);
     }
     return rc;
@@ -463,6 +465,7 @@ void zk__worker_close(struct zk_worker *w)
     if ((w->scheduler->flags & ZK_PIN_WORKERS) != 0 && !w->is_spare)
         zk__cpu_unbind();
     zk__worker_set_current(NULL);
+    zk_exception_restore(&w->native_exceptions);
     zk__sigaltstack_remove(w->signal_stack);
     zk_atomic_store(&w->kernel_id, 0, release);
 }

@@ -7,6 +7,7 @@
 #ifndef ZK_SCHEDULER_WORKER_H
 #define ZK_SCHEDULER_WORKER_H
 
+#include "context/exception.h"
 #include "scheduler/runq.h"
 #include "scheduler/scheduler.h"
 #include "scheduler/task.h"
@@ -82,6 +83,7 @@ struct zk_worker {
     struct zk_stack_cache stacks;
     struct zk_annotation annotation;
     uint64_t native_fpenv;
+    struct zk_exception_state native_exceptions; /* of who called zk_run() */
     void *signal_stack;
     struct zk_annotation exit_annotation; /* of the task that ended */
 
@@ -203,6 +205,22 @@ enum zk_task_message {
 
 /* `task->life` is locked. */
 void zk__message_send(struct zk_task *task, uint32_t bits);
+/* `task->life` is locked and task->cancel set: end its wait if that can be done
+ * from here, else ask its worker. True: it is READY, and the caller's to pass to
+ * zk__ready() without the lock. */
+bool zk__message_cancel(struct zk_task *task);
+/* The running task's own worker, before a park that will ask for its timer. */
+ZK_INLINE void zk__message_hold(struct zk_task *task)
+{
+    zk_atomic_add(&task->holds, 1, relaxed);
+}
+/* `task->life` is locked. May the block not be used again yet? */
+ZK_INLINE bool zk__message_held(const struct zk_task *task)
+{
+    return zk_atomic_load(&task->holds, relaxed) != 0;
+}
+/* After that park: ask, and let go of the hold. */
+void zk__message_ask_timer(struct zk_worker *w, struct zk_task *task);
 /* Native stack of `w`: handle what is in the inbox of `owner` (itself, or a
  * worker whose queue it adopts). */
 void zk__message_drain(struct zk_worker *w, struct zk_worker *owner);
@@ -223,6 +241,8 @@ ZK_INLINE bool zk__timeout_linked(const struct zk_task *task)
 void zk__timeout_expire(struct zk_worker *w, zk_time_t now);
 /* Owner of the timer's home: unlink, move or leave it. */
 void zk__timeout_revisit(struct zk_worker *w, struct zk_task *task, int which);
+/* Owner of both homes: all timers of `from` into `to`. */
+void zk__timeout_merge(struct zk_timer_home *to, struct zk_timer_home *from);
 /* The same where the timer has no home: any worker. */
 void zk__timeout_relink(struct zk_worker *w, struct zk_task *task, int which);
 /* At exit, `life` locked: unlink own timers, ask for the others. */
@@ -255,8 +275,8 @@ void zk__monitor_stop(struct zk_scheduler *s);
 /* A worker goes to sleep, or has woken: the monitor sleeps with the last. */
 void zk__monitor_rest(struct zk_scheduler *s);
 void zk__monitor_alert(struct zk_scheduler *s);
-/* Native stack of a spare: take over what it was told to. */
-void zk__spare_adopt(struct zk_worker *w);
+/* Native stack: take over from a stuck worker, if told to. */
+void zk__worker_adopt(struct zk_worker *w);
 /* Does this spare worker still stand in for a stuck one? */
 bool zk__spare_serves(struct zk_worker *w);
 

@@ -56,6 +56,8 @@ struct zk_wheel {
 void zk__wheel_init(struct zk_wheel *w, zk_time_t now);
 void zk__wheel_insert(struct zk_wheel *w, struct zk_timer_node *n);
 void zk__wheel_remove(struct zk_wheel *w, struct zk_timer_node *n);
+/* Some node, still in the wheel; NULL if it is empty. */
+struct zk_timer_node *zk__wheel_any(const struct zk_wheel *w);
 /* Turn towards `now`, at most as far as something gets due and in at most
  * `steps` moves of nodes or slots. */
 void zk__wheel_turn(struct zk_wheel *w, zk_time_t now, unsigned steps);
@@ -84,6 +86,8 @@ void zk__timers_fini(struct zk_timers *t);
  * Cannot fail: when the heap is full the wheel takes the node. */
 void zk__timers_insert(struct zk_timers *t, struct zk_timer_node *node,
                        zk_time_t expiry);
+/* Some node of `t`, still in it; NULL if it is empty. */
+struct zk_timer_node *zk__timers_any(const struct zk_timers *t);
 /* `node` is in `t`. O(1) in the wheel, O(log n) in the heap. */
 void zk__timers_remove(struct zk_timers *t, struct zk_timer_node *node);
 

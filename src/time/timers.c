@@ -52,6 +52,13 @@ void zk__timers_insert(struct zk_timers *t, struct zk_timer_node *node,
         zk__wheel_insert(&t->wheel, node);
 }
 
+struct zk_timer_node *zk__timers_any(const struct zk_timers *t)
+{
+    if (t->heap.len > 0) /* the last: nothing has to move up for it */
+        return t->heap.node[t->heap.len - 1];
+    return zk__wheel_any(&t->wheel);
+}
+
 void zk__timers_remove(struct zk_timers *t, struct zk_timer_node *node)
 {
     ZK_ASSERT(zk__timer_linked(node));

@@ -132,6 +132,20 @@ void zk__wheel_remove(struct zk_wheel *w, struct zk_timer_node *n)
         w->occupied[level] &= ~(UINT64_C(1) << slot);
 }
 
+struct zk_timer_node *zk__wheel_any(const struct zk_wheel *w)
+{
+    const struct zk_list *list = &w->due;
+
+    if (zk_list_empty(list))
+        list = &w->moving;
+    for (unsigned l = 0; zk_list_empty(list) && l < ZK_WHEEL_LEVELS; l++)
+        if (w->occupied[l] != 0)
+            list = &w->slot[l][__builtin_ctzll(w->occupied[l])];
+    if (zk_list_empty(list))
+        return NULL;
+    return container_of(list->next, struct zk_timer_node, link);
+}
+
 /* The next event at the top, where slots wrap. */
 static uint64_t wheel_event_top(const struct zk_wheel *w)
 {

@@ -49,6 +49,27 @@ ZK_API int zk_same(int n);
 #endif
 """
 FLOW = SPDX + "".join(f"/* [flow {n}] */\n" for n in range(1, 8))
+FLOW_PAGE = "".join(f"# [flow {n}] `src/io/flow.c`\n" for n in range(1, 8))
+README = """# A library
+
+[The code](docs/errors.md#codes) and `src/io/io.c`.
+
+```c
+#include <zokio.h>
+int main(void) { return zk_same(0); }
+```
+
+```c
+static int twice(int n) { return 2 * zk_same(n); }
+```
+
+<!-- given: int n, rc -->
+```c
+rc = zk_same(n);
+if (rc < 0)
+    return rc;
+```
+"""
 FUNCTION = "int zk_same(int n)\n{\n    return n;\n}\n"
 
 CLEAN = {
@@ -67,6 +88,17 @@ CLEAN = {
     "src/io/io.c":
         SPDX + '#include "zokio/base.h"\n#include "utils/list.h"\n'
                "#include <errno.h>\n\n" + FUNCTION,
+    "src/runtime/meson.build":
+        "# SPDX-License-Identifier: MIT\nfiles('error.c')\n",
+    "src/runtime/error.c":
+        SPDX + "static const struct zk_pair zk_pairs[] = {\n"
+               "    {EIO, ZK_ERROR_IO, \"broken\"},\n};\n",
+    "README.md": README,
+    "docs/errors.md": "# Codes\n\n| `-EIO` | io | broken | everywhere |\n",
+    "docs/status.md": "| A1 | Adding | done | `tests/api/abi.txt` |\n",
+    "docs/INSTALLATION.md": "# Options\n",
+    "docs/internals/task_lifecycle.md": FLOW_PAGE,
+    "docs/internals/architecture.md": "**`io`**, **`runtime`**, **`utils`**\n",
     "src/utils/list.h":
         SPDX + "#ifndef ZK_UTILS_LIST_H\n#define ZK_UTILS_LIST_H\n\n#endif\n",
     "src/runtime/runtime.h":
@@ -127,6 +159,31 @@ PLANTED = (
     ("abi", "new: field zk_pair_t.c at 12", H, ("a, b;", "a, b, d, c;")),
     ("abi", "gone: call int zk_same(int n)", H, ("(int n)", "(long n)")),
     ("abi", "gone: enum ZK_ONE = 1", H, ("ZK_ONE = 1", "ZK_ONE = 2")),
+    ("docs", "no docs/gone.md", "README.md", "[gone](docs/gone.md)\n"),
+    ("docs", "no heading for #gone", "README.md", ("#codes", "#gone")),
+    ("docs", "no heading for #codes", "docs/errors.md", ("# Codes", "# C")),
+    ("docs", "README.md:11: snippet:", "README.md", ("2 * zk", "2 * no")),
+    ("docs", "README.md:16: snippet:", "README.md", ("return rc", "return x")),
+    ("docs", "snippet: README.md:7:", "README.md", ("zk_same(0)", "0 0")),
+    ("docs", "snippet:", H, ("int zk_same(int", "int zk_same(char *")),
+    ("docs", "no zk_gone", "README.md", "`zk_gone()`\n"),
+    ("docs", "no ZK_GONE", "docs/errors.md", "ZK_GONE\n"),
+    ("docs", "no src/io/gone.c", "README.md", "`src/io/gone.c`\n"),
+    ("docs", "A1 is done without a proof", "docs/status.md",
+     ("`tests/api/abi.txt`", "")),
+    ("docs", "proof a_case_that_is_gone is not there", "docs/status.md",
+     ("tests/api/abi.txt", "a_case_that_is_gone")),
+    ("docs", "EIO: ('io', 'broken')", "src/runtime/error.c",
+     ("broken", "in pieces")),
+    ("docs", "EPERM: None", "src/runtime/error.c",
+     ("    {EIO", '    {EPERM, ZK_ERROR_IO, "no"},\n    {EIO')),
+    ("docs", "EPERM: ('usage', 'no')", "docs/errors.md",
+     "| `-EPERM` | usage | no | nowhere |\n"),
+    ("docs", "option speed is not described", "meson_options.txt",
+     "option('speed', type: 'boolean')\n"),
+    ("docs", "no heading with [flow 3] and", "docs/internals/task_lifecycle.md",
+     ("# [flow 3]", "# [flow 4]")),
+    ("docs", "no paragraph on **`extras`**", "src/extras/new.c", "\n"),
     ("symbols", "which no public header declares", IO,
      '__attribute__((visibility("default"))) int zk_more;\n'),
     ("symbols", "declared but not exported", H,
@@ -148,6 +205,8 @@ ALLOWED = (
     ("style", "src/utils/long.h", "/* check: length: one table */"
      + "\n" * 800),
     ("layers", IO, "#ifndef ZK_IO_MAX\n#define ZK_IO_MAX 1\n#endif\n"),
+    ("docs", "README.md", "[afar](https://example.org/#x), `build/new.c`\n"),
+    ("docs", "docs/benchmarks.md", "`zk_gone()` was slow\n"),
     ("layers", "src/platform/platform.h", "#if 1\n#endif\n"),
     ("layers", "src/testing/testing.h", '#include "io/backend.h"\n'),
 )
@@ -190,7 +249,7 @@ class Trees:
         with tempfile.TemporaryDirectory() as folder:
             self.make(folder, changes)
             arguments = {"headers": ["none", self.cc, self.cxx],
-                         "abi": [self.cc]}.get(check, [])
+                         "abi": [self.cc], "docs": [self.cc]}.get(check, [])
             if check == "symbols":
                 arguments = self.build(folder)
             done = subprocess.run(

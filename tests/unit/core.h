@@ -45,7 +45,7 @@
     }                                                                          \
     static void name##_steps(void)
 
-static uint64_t world_seed;
+static ZK_UNUSED uint64_t world_seed;
 
 static inline bool world_run(int (*fn)(void *), zk_sim_config_t cfg)
 {

@@ -40,7 +40,7 @@ typedef struct zk_config {
      * allow. At most 64. ZK_WORKERS. */
     uint32_t workers;
     uint32_t flags; /**< enum zk_config_flags */
-    /** "io_uring", "epoll" or "sim"; NULL: the best that works. ZK_BACKEND. */
+    /** "io_uring" or "epoll"; NULL: the best that works. ZK_BACKEND. */
     const char *backend;
     /** enum zk_stack_class of tasks that name none. ZK_STACK_SIZE, as 64K,
      * 256K, 1M or 8M. */

@@ -317,8 +317,9 @@ ZK_API int zk_set_name(const char *name);
  * @param fn        runs on a pool thread with a big stack; may not call zokio.
  * @param arg       passed to `fn`; it may point into the caller's stack, since
  *                  the call returns only after `fn` did, or was never started.
- * @param deadline  absolute; limits the time in the queue. A function that has
- *                  started is awaited.
+ * @param deadline  absolute; limits the time in the queue. In the past: runs
+ *                  only if a thread is free. A function that has started is
+ *                  awaited.
  *
  * @retval value       of `fn`.
  * @retval -ETIMEDOUT  no thread was free before the deadline; `fn` did not run.

@@ -74,7 +74,10 @@ bool zk__message_cancel(struct zk_task *task)
 {
     uint64_t state = zk_atomic_load(&task->state, acquire); /* park.c C */
 
+    /* A simulated worker is never stuck, and all of the walk's order would
+     * show: there the message does it. */
     if (zk_phase(state) == ZK_PHASE_PARKED &&
+        !zk_atomic_load(&task->worker, relaxed)->scheduler->sim &&
         zk_atomic_load(&task->wait_kind, relaxed) == ZK_WAIT_QUEUE &&
         zk_task_cancelled(task) && zk__wake_claim(task, state, -ECANCELED))
         return true;

@@ -118,7 +118,7 @@ static void finish_park(struct zk_worker *w, struct zk_task *task)
         zk__message_ask_timer(w, task);
 }
 
-void zk__finish_switch(struct zk_worker *w, struct zk_task *prev)
+ZK_INLINE void finish_switch(struct zk_worker *w, struct zk_task *prev)
 {
     switch ((enum zk_after)w->after) {
     case ZK_AFTER_PARK:
@@ -146,6 +146,11 @@ void zk__finish_switch(struct zk_worker *w, struct zk_task *prev)
     w->after = ZK_AFTER_NOTHING;
 }
 
+void zk__finish_switch(struct zk_worker *w, struct zk_task *prev)
+{
+    finish_switch(w, prev);
+}
+
 /* Inside the region; outside it again when this returns, on any worker. Inline:
  * each frame between a switch and its user costs a mispredicted return. */
 ZK_INLINE void switch_away(struct zk_worker *w, struct zk_task *self,
@@ -171,7 +176,7 @@ ZK_INLINE void switch_away(struct zk_worker *w, struct zk_task *self,
         zk__context_fpenv_set(fpenv);
 
     w = zk_atomic_load(&self->worker, relaxed); /* P3 */
-    zk__finish_switch(w, prev);
+    finish_switch(w, prev);
     zk__worker_leave(w);
 }
 
@@ -188,7 +193,7 @@ void zk__dispatch_native(struct zk_worker *w, struct zk_task *task)
     zk_annotate_leave(&w->annotation, &task->annotation);
     prev = go_to(w, task, &w->native_sp, NULL);
     zk_annotate_arrive(&w->annotation);
-    zk__finish_switch(w, prev);
+    finish_switch(w, prev);
 }
 
 void zk__exit_switch(struct zk_worker *w, struct zk_stack *stack)

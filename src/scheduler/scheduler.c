@@ -336,17 +336,13 @@ int zk__scheduler_drain(struct zk_scheduler *s, zk_time_t deadline)
 
 static bool cancel_one(void *block, void *arg)
 {
-    struct zk_scheduler *s = arg;
     struct zk_task *task = block;
     bool woken = false;
 
     zk__waitq_lock(&task->life);
-    if (belongs_to(task, s) && zk_atomic_load(&task->cancel, relaxed) == 0) {
+    if (belongs_to(task, arg) && zk_atomic_load(&task->cancel, relaxed) == 0) {
         zk_atomic_store(&task->cancel, ZK_CANCEL_SHUTDOWN, seq_cst);
-        if (s->sim) /* in the order of messages, not of the walk */
-            zk__message_send(task, ZK_MESSAGE_CANCEL);
-        else
-            woken = zk__message_cancel(task);
+        woken = zk__message_cancel(task);
     }
     zk__waitq_unlock(&task->life);
     if (woken)

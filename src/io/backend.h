@@ -36,6 +36,7 @@ enum zk_op_flags {
     ZK_OPF_VECTOR = 1u << 1,    /* data.vector, else data.plain */
     ZK_OPF_CANCELLED = 1u << 2, /* backend->cancel was called */
     ZK_OPF_TRY = 1u << 3,       /* try before it is queued */
+    ZK_OPF_POLLER = 1u << 6,    /* takes no turn: among the pollers */
     ZK_OPF_CONNECTS = 1u << 5,  /* accept or connect: ends with a shutdown */
     ZK_OPF_ONESHOT = 1u << 4,   /* readiness: not by the latch */
 };

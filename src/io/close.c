@@ -15,7 +15,8 @@
  *       the number. The number can come back between close(2) and that last
  *       step: if zokio itself made the new descriptor, registering it has
  *       changed the state and the CAS here leaves it alone; if it was made
- *       elsewhere, its first operation finds FREEING and waits it out.
+ *       elsewhere, its first operation, its adoption or its close finds FREEING
+ *       and waits it out.
  */
 #include <errno.h>
 
@@ -78,6 +79,7 @@ int zk_close(zk_fd_t fd)
 
     if (slot == NULL)
         return -EBADF;
+    (void)zk__slot_settled(slot);                                 /* C4 */
     state = zk_atomic_or(&slot->state, ZK_SLOT_CLOSING, seq_cst); /* C1 */
     if ((state & ZK_SLOT_CLOSING) != 0)
         return -EBADF;
@@ -97,7 +99,7 @@ int zk_fd_adopt(zk_fd_t fd)
     kind = zk__sys_kind(fd);
     if (kind < 0)
         return kind;
-    if ((zk_atomic_load(&slot->state, acquire) & ZK_SLOT_OURS) != 0)
+    if ((zk__slot_settled(slot) & ZK_SLOT_OURS) != 0)
         return 0;
     return zk__fd_register(fd, (enum zk_fd_kind)kind);
 }

@@ -161,7 +161,7 @@ void zk__op_complete(struct zk_backend *b, struct zk_op *op, int32_t result)
 }
 
 /* close(2) of an older descriptor of this number is under way: wait it out. */
-static uint64_t slot_settled(struct zk_fd_slot *slot)
+uint64_t zk__slot_settled(struct zk_fd_slot *slot)
 {
     uint64_t state = zk_atomic_load(&slot->state, seq_cst);
 
@@ -236,7 +236,7 @@ int zk__op_begin(zk_fd_t fd, unsigned direction, zk_time_t deadline,
         return fd < 0 || fd > ZK_FD_MAX ? -EBADF : -ENOMEM;
     if (zk_task_cancelled(self))
         return -ECANCELED;
-    state = slot_settled(slot);
+    state = zk__slot_settled(slot);
     if (direction != ZK_DIR_NONE) {
         rc = turn_take(slot, direction, self, deadline);
         if (zk_unlikely(rc < 0))
@@ -244,7 +244,6 @@ int zk__op_begin(zk_fd_t fd, unsigned direction, zk_time_t deadline,
     }
     op = zk_op_of(self); /* the turn's wait used this memory */
     op->task = self;
-    op->user.next = NULL; /* until it is among the pollers */
     if (direction == ZK_DIR_NONE)
         poller_enter(slot, op);
     rc = slot_kind(slot, state, fd);
@@ -255,7 +254,7 @@ int zk__op_begin(zk_fd_t fd, unsigned direction, zk_time_t deadline,
         zk__op_end(slot, direction);
         return rc;
     }
-    op->flags = 0;
+    op->flags = direction == ZK_DIR_NONE ? ZK_OPF_POLLER : 0;
     op->kind = (uint8_t)rc;
     op->fd = fd;
     op->slot = slot;

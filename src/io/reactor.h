@@ -26,6 +26,10 @@ int zk__op_check(const struct zk_op *op);
 int32_t zk__op_run(struct zk_op *op, zk_time_t deadline,
                    enum zk_wait_reason reason);
 
+/* The state of the slot, once close(2) of an older descriptor of this number is
+ * through. */
+uint64_t zk__slot_settled(struct zk_fd_slot *slot);
+
 /* The slot's part of zk_close() and of a number that is used again. */
 void zk__fd_evict(struct zk_fd_slot *slot);
 

@@ -46,7 +46,7 @@ static bool hint(const struct zk_op *op, unsigned direction, unsigned bit)
 static bool uses_latch(const struct zk_op *op)
 {
     return (op->generation & ZK_SLOT_OURS) != 0 &&
-           (op->opcode != ZK_OP_POLL || op->user.next == NULL);
+           (op->flags & ZK_OPF_POLLER) == 0;
 }
 
 /* Bytes asked for; vectors are not summed: they always look unfinished. */

@@ -53,13 +53,23 @@ static uint64_t bit_of(const struct zk_worker *w)
     return (uint64_t)1 << w->index;
 }
 
-/* Ends the target's poll if it sleeps. */
+/* Ends the target's poll if it sleeps. The target may wake by itself meanwhile,
+ * and end; its reactor must be there until the call is through. */
 static void notify(struct zk_worker *w)
 {
     if (zk_atomic_load(&w->sleep, seq_cst) != ZK_SLEEPING)
         return;
+    zk_atomic_add(&w->wakers, 1, seq_cst);
     if (zk_atomic_exchange(&w->sleep, ZK_NOTIFIED, seq_cst) == ZK_SLEEPING)
         w->scheduler->driver->wake(w);
+    zk_atomic_sub(&w->wakers, 1, release); /* T */
+}
+
+void zk__idle_leave(struct zk_worker *w)
+{
+    zk_atomic_store(&w->sleep, ZK_AWAKE, seq_cst); /* no further wake begins */
+    while (zk_atomic_load(&w->wakers, seq_cst) != 0) /* T */
+        zk__thread_yield();
 }
 
 void zk__idle_poke(struct zk_worker *w)

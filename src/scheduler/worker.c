@@ -459,6 +459,7 @@ void zk__worker_give_blocks(struct zk_worker *w)
 
 void zk__worker_close(struct zk_worker *w)
 {
+    zk__idle_leave(w);
     w->scheduler->driver->fini(w);
     zk__stack_cache_flush(&w->stacks);
     zk__worker_give_blocks(w);

@@ -99,6 +99,7 @@ struct zk_worker {
     ZK_ALIGNED(128) struct zk_task *_Atomic inbox; /* messages, newest first */
     struct zk_task *_Atomic mail; /* pinned tasks made ready elsewhere */
     _Atomic uint32_t sleep;       /* enum zk_sleep_state */
+    _Atomic uint32_t wakers;      /* threads that are waking it just now */
     _Atomic uint32_t stuck;       /* monitor: has been adopted, not back yet */
     struct zk_worker *_Atomic adopt_from; /* monitor sets, spare takes */
     zk_thread_t thread;
@@ -265,6 +266,8 @@ void zk__idle_announce(struct zk_scheduler *s);
 bool zk__idle_try_search(struct zk_worker *w);
 void zk__idle_stop_search(struct zk_worker *w);
 void zk__idle_sleep(struct zk_worker *w);
+/* Owner, after its last sleep: returns when nobody uses its reactor. */
+void zk__idle_leave(struct zk_worker *w);
 /* Any thread: `w` must look at its inbox, mail or at the scheduler. */
 void zk__idle_poke(struct zk_worker *w);
 

@@ -9,9 +9,11 @@
  * parked on another worker, the home moves to that worker.
  *
  * A wait without a turn, and a descriptor that is not ours, is added by one-shot
- * for the time of the wait. An instance takes a number only once: ours is the
- * latch's, and of two such waits on another's the later collides; these register
- * a duplicate.
+ * for the time of the wait, as a duplicate: an instance takes a number only
+ * once, and ours is the latch's. Besides, the owner of another's may close it
+ * meanwhile. Its number may then be that of a new descriptor of ours, from which
+ * the end of the wait would take the registration; and the old one would stay if
+ * the owner has a duplicate too, and fire for a task that is long elsewhere.
  *
  * What comes back in epoll_event.data tells the two apart: a number with its
  * generation, or the address of the waiting task with bit 0 set. The wake-up is
@@ -156,13 +158,6 @@ static int oneshot_add(struct epoll_backend *e, struct zk_op *op)
         (op->opcode == ZK_OP_POLL && (op->events & ZK_WRITABLE) != 0))
         ev.events |= EPOLLOUT;
     e->used = true;
-    op->dup_fd = op->fd;
-    rc = -EEXIST;
-    if ((op->generation & ZK_SLOT_OURS) ==
-        0) /* else the number is the latch's */
-        rc = zk__sys_epoll_ctl(e->epoll_fd, EPOLL_CTL_ADD, op->fd, &ev);
-    if (rc != -EEXIST)
-        return rc;
     rc = op->dup_fd = zk__sys_dup(op->fd);
     if (rc < 0)
         return rc;
@@ -175,8 +170,7 @@ static int oneshot_add(struct epoll_backend *e, struct zk_op *op)
 static void oneshot_remove(struct epoll_backend *e, struct zk_op *op)
 {
     zk__sys_epoll_ctl(e->epoll_fd, EPOLL_CTL_DEL, op->dup_fd, NULL);
-    if (op->dup_fd != op->fd)
-        zk__sys_close(op->dup_fd);
+    zk__sys_close(op->dup_fd);
 }
 
 /* ---- operations ------------------------------------------------------------------- */

@@ -11,6 +11,8 @@
 
 #include "integration/integration.h"
 
+#include "scheduler/task.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -49,6 +51,24 @@ static inline int stress_workers(void)
 
     zk_runtime_stats(zk_runtime_current(), &stats);
     return (int)stats.workers;
+}
+
+/* Until a task that is not detached waits, or has ended. A descriptor that it was
+ * given must not be closed before: it would wait on the number's next owner. */
+static inline void stress_await_park(zk_task_t handle)
+{
+    const struct zk_task *task = handle.private_block;
+    zk_time_t bound = BOUND;
+    enum zk_task_phase phase;
+
+    do {
+        phase = zk_phase(zk_atomic_load(&task->state, acquire));
+        if (phase == ZK_PHASE_PARKED || phase == ZK_PHASE_DONE)
+            return;
+        if (zk_yield() < 0)
+            sched_yield();
+    } while (zk_now() < bound);
+    EXPECT_EQ(phase, ZK_PHASE_PARKED);
 }
 
 /* xorshift, for choices of a test; `state` is not 0. */

@@ -14,13 +14,20 @@ static int compare_times(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Prints the middle and the worst of some delays; gives the middle. */
-static zk_time_t median(const char *what, zk_time_t *delay, int n)
+/*
+ * Prints some delays. A quarter of them must be as good as `limit` and half of
+ * them nearly so: other programs may be running, and the monitor is not alone
+ * with the processors then.
+ */
+static void delays_check(const char *what, zk_time_t *delay, int n,
+                         zk_time_t limit)
 {
     qsort(delay, (size_t)n, sizeof(*delay), compare_times);
-    fprintf(stderr, "# %s: median %.1f ms, worst %.1f ms\n", what,
-            (double)delay[n / 2] / 1e6, (double)delay[n - 1] / 1e6);
-    return delay[n / 2];
+    fprintf(stderr, "# %s: quarter %.1f, median %.1f, worst %.1f ms\n", what,
+            (double)delay[n / 4] / 1e6, (double)delay[n / 2] / 1e6,
+            (double)delay[n - 1] / 1e6);
+    EXPECT_LE(delay[n / 4], limit);
+    EXPECT_LE(delay[n / 2], 3 * limit);
 }
 
 static void pause_thread(zk_time_t span)
@@ -79,7 +86,7 @@ RUN_TEST(a_task_is_woken_though_the_worker_it_left_computes)
         atomic_store(&hog.stop, 1);
         EXPECT_EQ(result_of(task), 1);
     }
-    EXPECT_LE(median("woken from outside", delay, TRIES), ZK_MS(20));
+    delays_check("woken from outside", delay, TRIES, ZK_MS(20));
 }
 
 RUN_TEST(a_deadline_comes_though_the_worker_it_is_kept_by_computes)
@@ -97,7 +104,7 @@ RUN_TEST(a_deadline_comes_though_the_worker_it_is_kept_by_computes)
         atomic_store(&hog.stop, 1);
         EXPECT_EQ(result_of(task), 1);
     }
-    EXPECT_LE(median("woken by a deadline", delay, TRIES), ZK_MS(20));
+    delays_check("woken by a deadline", delay, TRIES, ZK_MS(20));
 }
 
 struct victim {
@@ -146,7 +153,7 @@ RUN_TEST(a_cancel_reaches_a_task_whose_worker_computes)
         EXPECT_EQ(result_of(v.task), -ECANCELED);
         delay[i] = v.cancelled;
     }
-    EXPECT_LE(median("cancelled", delay, TRIES), ZK_MS(20));
+    delays_check("cancelled", delay, TRIES, ZK_MS(20));
 }
 
 static int hog_politely(void *arg)
@@ -200,7 +207,7 @@ RUN_TEST(a_round_trip_is_made_beside_tasks_that_yield_if_needed)
     EXPECT_EQ(result_of(echo), 0);
     EXPECT_EQ(zk_close(fd[1]), 0);
     /* Two waits, each until the hog gives way. */
-    EXPECT_LE(median("round trip", delay, TRIES), ZK_MS(100));
+    delays_check("round trip", delay, TRIES, ZK_MS(100));
 }
 
 /* ---- a worker whose thread is blocked ------------------------------------ */
@@ -368,7 +375,7 @@ RUN_TEST(a_blocked_worker_comes_back_beside_a_busy_spare)
         for (int k = 0; k < workers; k++)
             EXPECT_EQ(result_of(hogs[k]), 1);
     }
-    EXPECT_LE(median("back from a call", delay, TRIES / 2), ZK_MS(100));
+    delays_check("back from a call", delay, TRIES / 2, ZK_MS(100));
 }
 
 int main(void)

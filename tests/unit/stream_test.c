@@ -366,7 +366,7 @@ STREAM_TEST(a_cancel_beside_data_loses_no_byte, 100)
 
 /* ---- no byte is lost ---------------------------------------------------------------------- */
 
-enum { VOLUME = 3000, PIECE = 40 };
+enum { VOLUME = 1500, PIECE = 40 };
 
 /* A stream of known bytes between calls that may fail at any time. */
 struct flow {

@@ -25,7 +25,8 @@ CLANG = {"CC": "clang", "CXX": "clang++"}
 SANITIZED = {
     "ASAN_OPTIONS": "exitcode=99:strict_string_checks=1",
     "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1:exitcode=99",
-    "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1:exitcode=99",
+    "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1:exitcode=99:"
+                    f"suppressions={ROOT}/tests/tsan.supp",
 }
 # Address space laid out as ThreadSanitizer wants it.
 FIXED_LAYOUT = ["--wrapper", "setarch -R"]

@@ -110,7 +110,7 @@ int zk__fd_register(int fd, enum zk_fd_kind kind)
         zk_atomic_cas(&slot->latch[d], &ready, ZK_LATCH_NIL, acq_rel, relaxed);
     }
     zk_atomic_store(&slot->home, NULL, relaxed);
-    slot->foreign_wakes = 0;
+    zk_atomic_store(&slot->foreign_wakes, 0, relaxed);
     state = ((state & ~(ZK_SLOT_GENERATION - 1)) + ZK_SLOT_GENERATION) |
             ZK_SLOT_OURS;
     zk_atomic_store(&slot->state, state, seq_cst);

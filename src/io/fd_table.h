@@ -51,7 +51,7 @@ struct zk_fd_slot {
     _Atomic uintptr_t latch[2];
     struct zk_waitq home_lock;       /* lock of `home` and its registration */
     struct zk_backend *_Atomic home; /* NULL: not registered */
-    uint8_t foreign_wakes;
+    _Atomic uint8_t foreign_wakes;   /* in a row; home writes */
 };
 
 /* The slot of `fd`, made if need be; NULL: no memory or `fd` out of range. */

@@ -277,6 +277,10 @@ static int32_t op_on_pool(struct zk_op *op)
     return zk__offload_call(block_job, &copy, ZK_FOREVER, 0);
 }
 
+/*
+ * Cancelled for a reason: that one. Cancelled without one: try again. Ready, but
+ * the deadline has come: once more, what is there is not left behind.
+ */
 static int32_t op_result(struct zk_op *op, int32_t result)
 {
     struct zk_worker *w = zk_atomic_load(&op->task->worker, relaxed);
@@ -285,9 +289,11 @@ static int32_t op_result(struct zk_op *op, int32_t result)
     if (result != -ECANCELED && result != ZK_OP_RETRY)
         return result;
     verdict = zk__op_verdict(op, zk__scheduler_now(w->scheduler));
-    if (verdict != 0)
+    if (verdict == -ETIMEDOUT && result == ZK_OP_RETRY)
+        op->flags |= ZK_OPF_ONCE;
+    else if (verdict != 0)
         return verdict;
-    return result; /* the kernel cancelled it; or try again */
+    return ZK_OP_RETRY;
 }
 
 /*
@@ -295,16 +301,14 @@ static int32_t op_result(struct zk_op *op, int32_t result)
  * than the present. A near one is looked at, and the operation is tried before
  * it is queued, so that a deadline of this moment still finds what is there.
  */
-static bool deadline_past(struct zk_op *op, const struct zk_worker *w,
+static void deadline_look(struct zk_op *op, const struct zk_worker *w,
                           zk_time_t deadline)
 {
     if (zk_likely(deadline > w->now + ZK_MS(100)))
-        return false;
+        return;
     op->flags |= ZK_OPF_TRY;
-    if (deadline > zk_now())
-        return false;
-    op->flags |= ZK_OPF_ONCE;
-    return true;
+    if (deadline <= zk_now())
+        op->flags |= ZK_OPF_ONCE;
 }
 
 static int32_t op_immediate(struct zk_op *op, struct zk_worker *w, bool past)
@@ -323,13 +327,14 @@ int32_t zk__op_run(struct zk_op *op, zk_time_t deadline,
     struct zk_task *self = op->task;
     struct zk_worker *w = zk_atomic_load(&self->worker, relaxed);
     enum zk_wait_kind kind;
-    bool past = deadline_past(op, w, deadline);
     int32_t result = zk__op_check(op);
 
     if (zk_unlikely(result < 0))
         return result;
+    deadline_look(op, w, deadline);
     do {
         struct zk_backend *b = backend_of(w);
+        bool past = (op->flags & ZK_OPF_ONCE) != 0;
         enum zk_submit how;
 
         op->backend = b;

@@ -177,9 +177,10 @@ static void latch_fire(struct zk_backend *b, struct zk_fd_slot *slot,
         struct zk_task *task = (struct zk_task *)found;
         struct zk_op *op = zk_op_of(task);
 
-        slot->foreign_wakes = op->backend == b
-                                  ? 0
-                                  : (uint8_t)(slot->foreign_wakes + 1);
+        uint8_t foreign = zk_atomic_load(&slot->foreign_wakes, relaxed);
+
+        foreign = op->backend == b ? 0 : (uint8_t)(foreign + 1);
+        zk_atomic_store(&slot->foreign_wakes, foreign, relaxed);
         zk_atomic_store(&slot->hints[direction],
                         zk_atomic_load(&slot->hints[direction], relaxed) &
                             (uint8_t)~ZK_HINT_DRAINED,

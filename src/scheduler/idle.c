@@ -190,10 +190,10 @@ void zk__idle_sleep(struct zk_worker *w)
     zk__idle_stop_search(w); /* P1 */
     if (!s->sim && spin(w))
         return;
-    zk_atomic_store(&w->sleep, ZK_SLEEPING, relaxed);
-    zk_atomic_or(&s->idle_mask, bit, seq_cst); /* P2 */
-    zk_atomic_fence(seq_cst);                  /* P3 */
-    if (!anything(w)) {                        /* P4 */
+    zk_atomic_store(&w->sleep, ZK_SLEEPING, release); /* notify: its reactor */
+    zk_atomic_or(&s->idle_mask, bit, seq_cst);        /* P2 */
+    zk_atomic_fence(seq_cst);                         /* P3 */
+    if (!anything(w)) {                               /* P4 */
         zk_counter_add(&w->n_sleeps, 1);
         zk__monitor_rest(s);
         s->driver->poll(w, deadline);

@@ -107,16 +107,18 @@ void zk__request_cancel(struct zk_task *task)
     zk__waitq_unlock(&task->life);
 }
 
-void zk__message_end_wait(struct zk_worker *w, struct zk_task *task)
+bool zk__message_end_wait(struct zk_worker *w, struct zk_task *task)
 {
     uint64_t state = zk_atomic_load(&task->state, acquire); /* park.c C */
     zk_time_t deadline;
 
+    if (zk_atomic_load(&task->worker, relaxed) != w)
+        return false; /* it went elsewhere, and so must the message */
     if (zk_phase(state) != ZK_PHASE_PARKED)
-        return;
+        return true;
     if (zk_atomic_load(&task->wait_kind, relaxed) != ZK_WAIT_QUEUE) {
         w->scheduler->driver->cancel(w, task);
-        return;
+        return true;
     }
     deadline = zk_atomic_load(&task->deadline, relaxed);
     if (zk_task_cancelled(task)) {
@@ -126,6 +128,7 @@ void zk__message_end_wait(struct zk_worker *w, struct zk_task *task)
         if (zk__wake_claim(task, state, -ETIMEDOUT))
             zk__ready(task);
     }
+    return true;
 }
 
 /* M2: handle what is ours; what is left for others. */
@@ -148,10 +151,8 @@ static uint32_t message_handle(struct zk_worker *w, struct zk_task *task,
             bits &= ~timer_bit[i];
     }
     if ((bits & ZK_MESSAGE_CANCEL) != 0 &&
-        zk_atomic_load(&task->worker, relaxed) == w) {
-        zk__message_end_wait(w, task); /* M3 */
+        zk__message_end_wait(w, task)) /* M3 */
         bits &= ~(uint32_t)ZK_MESSAGE_CANCEL;
-    }
     return bits;
 }
 

@@ -225,8 +225,9 @@ void zk__message_ask_timer(struct zk_worker *w, struct zk_task *task);
 /* Native stack of `w`: handle what is in the inbox of `owner` (itself, or a
  * worker whose queue it adopts). */
 void zk__message_drain(struct zk_worker *w, struct zk_worker *owner);
-/* End the wait of `task`, parked on `w`, if it is cancelled or overdue. */
-void zk__message_end_wait(struct zk_worker *w, struct zk_task *task);
+/* End the wait of `task`, parked on `w`, if it is cancelled or overdue. False:
+ * it is another worker's. */
+bool zk__message_end_wait(struct zk_worker *w, struct zk_task *task);
 
 /* ---- timeout.c ----------------------------------------------------------------- */
 

@@ -511,33 +511,42 @@ RUN_TEST(a_task_takes_names_of_any_length)
     EXPECT_EQ(zk_set_name(NULL), 0);
 }
 
-/* Use about `arg` KiB of stack. */
+struct dig {
+    uint32_t stack_class;
+    size_t want; /* bytes of stack */
+    char *start;
+};
+
+/* Deeper until that much is used; sanitizers make the frames bigger. */
 static int dig(void *arg)
 {
-    volatile char block[4096 - 64];
-    intptr_t blocks = (intptr_t)arg;
+    volatile char block[1024];
+    struct dig *d = arg;
+    char *here = __builtin_frame_address(0);
 
-    block[0] = block[sizeof(block) - 1] = (char)blocks;
-    if (blocks > 0)
-        return dig((void *)(blocks - 1)) + (block[0] == (char)blocks);
+    if (d->start == NULL)
+        d->start = here;
+    block[0] = block[sizeof(block) - 1] = 1;
+    if ((size_t)(d->start - here) < d->want)
+        return dig(arg) + block[0] - block[sizeof(block) - 1];
     return zk_yield();
 }
 
 RUN_TEST(a_stack_has_the_size_of_its_class)
 {
-    /* class, and blocks of 4 KiB that it must hold */
-    static const uint32_t classes[][2] = {
-        {ZK_STACK_DEFAULT, 32}, {ZK_STACK_64K, 9},   {ZK_STACK_256K, 44},
-        {ZK_STACK_1M, 225},     {ZK_STACK_8M, 1950},
+    static const struct dig classes[] = {
+        {ZK_STACK_DEFAULT, 128 << 10, NULL}, {ZK_STACK_64K, 36 << 10, NULL},
+        {ZK_STACK_256K, 176 << 10, NULL},    {ZK_STACK_1M, 900 << 10, NULL},
+        {ZK_STACK_8M, 7800 << 10, NULL},
     };
 
     for (size_t i = 0; i < sizeof(classes) / sizeof(classes[0]); i++) {
-        zk_spawn_opts_t opts = {.stack_class = classes[i][0]};
+        struct dig d = classes[i];
+        zk_spawn_opts_t opts = {.stack_class = d.stack_class};
         zk_task_t task;
 
-        EXPECT_EQ(zk_spawn(&task, &opts, dig, (void *)(uintptr_t)classes[i][1]),
-                  0);
-        EXPECT_EQ(result_of(task), (int)classes[i][1]);
+        EXPECT_EQ(zk_spawn(&task, &opts, dig, &d), 0);
+        EXPECT_EQ(result_of(task), 0);
     }
 }
 

@@ -112,17 +112,19 @@ struct pipe_pair {
     zk_fd_t listener;
 };
 
-static void one_round(struct pipe_pair *p)
+/* False: the client has ended, its status says why. */
+static bool one_round(struct pipe_pair *p)
 {
     zk_time_t bound = zk_after(ZK_SEC(60));
     char byte = 'r';
 
     atomic_store(&served, 0);
     EXPECT_EQ(zk_write(p->commands, &byte, 1, bound), 1);
-    EXPECT_EQ(zk_read(p->commands, &byte, 1, bound), 1);
+    if (!EXPECT_EQ(zk_read(p->commands, &byte, 1, bound), 1))
+        return false;
     while (atomic_load(&served) < connections && zk_now() < bound)
         EXPECT_EQ(zk_sleep_until(zk_after(ZK_MS(1))), 0);
-    EXPECT_EQ(atomic_load(&served), connections);
+    return EXPECT_EQ(atomic_load(&served), connections);
 }
 
 static int spares(void)
@@ -146,7 +148,8 @@ static int rounds_task(void *arg)
     spares_before = spares();
     fds = zk_test_open_fds();
     for (int i = 0; i < ROUNDS; i++) {
-        one_round(p);
+        if (!one_round(p))
+            break;
         /* A spare worker, if the monitor started one, has two of its own. */
         EXPECT_EQ(zk_test_open_fds(), fds + 2 * (spares() - spares_before));
         if (i == 1)

@@ -130,14 +130,15 @@ static int home_ensure(struct epoll_backend *e, struct zk_op *op)
 
     if (zk_likely(home == &e->base))
         return 0;
-    if (home != NULL && slot->foreign_wakes < FOREIGN_WAKES_MAX)
+    if (home != NULL &&
+        zk_atomic_load(&slot->foreign_wakes, relaxed) < FOREIGN_WAKES_MAX)
         return 0;
     zk__waitq_lock(&slot->home_lock);
     home = zk_atomic_load(&slot->home, relaxed);
     if (home != NULL) { /* it moves to us; adding reports the state anew */
         zk__sys_epoll_ctl(epoll_of(home)->epoll_fd, EPOLL_CTL_DEL, op->fd,
                           NULL);
-        slot->foreign_wakes = 0;
+        zk_atomic_store(&slot->foreign_wakes, 0, relaxed);
     }
     rc = home_add(e, slot, op->fd);
     zk_atomic_store(&slot->home, rc < 0 ? NULL : &e->base, release); /* A */

@@ -111,10 +111,26 @@ void zk_test_end(void)
 }
 
 /* ZK_TEST_FILTER=pattern runs the cases whose name it matches. */
+/* Of the sanitizers, where one is linked. */
+extern __attribute__((weak)) void
+__sanitizer_symbolize_pc(void *pc, const char *format, char *out, size_t size);
+
+/* ThreadSanitizer starts a program that knows names when it first needs one, and
+ * keeps two pipes to it: now, before descriptors are counted. */
+static void symbolizer_start(void)
+{
+    char name[64];
+
+    if (__sanitizer_symbolize_pc != NULL)
+        __sanitizer_symbolize_pc((void *)(uintptr_t)symbolizer_start, "%f",
+                                 name, sizeof(name));
+}
+
 int zk_test_run(const struct CMUnitTest *cases, size_t count)
 {
     const char *filter = getenv("ZK_TEST_FILTER");
 
+    symbolizer_start();
     if (filter != NULL)
         cmocka_set_test_filter(filter);
     return _cmocka_run_group_tests("tests", cases, count, NULL, NULL) != 0;

@@ -535,9 +535,9 @@ static int dig(void *arg)
 RUN_TEST(a_stack_has_the_size_of_its_class)
 {
     static const struct dig classes[] = {
-        {ZK_STACK_DEFAULT, 128 << 10, NULL}, {ZK_STACK_64K, 36 << 10, NULL},
-        {ZK_STACK_256K, 176 << 10, NULL},    {ZK_STACK_1M, 900 << 10, NULL},
-        {ZK_STACK_8M, 7800 << 10, NULL},
+        {ZK_STACK_DEFAULT, 128 << 10, NULL}, {ZK_STACK_64K, 24 << 10, NULL},
+        {ZK_STACK_256K, 160 << 10, NULL},    {ZK_STACK_1M, 850 << 10, NULL},
+        {ZK_STACK_8M, 7500 << 10, NULL},
     };
 
     for (size_t i = 0; i < sizeof(classes) / sizeof(classes[0]); i++) {

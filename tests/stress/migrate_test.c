@@ -88,7 +88,7 @@ static int brief(void *arg)
 static int wander(void *arg)
 {
     uint64_t random = (uint64_t)(uintptr_t)arg | 1;
-    long rounds = stress_rounds(600);
+    long rounds = stress_rounds(2400);
     int last = zk_worker_index();
 
     for (long i = 0; i < rounds; i++) {
@@ -198,7 +198,7 @@ struct bound_task {
 static int stay(void *arg)
 {
     struct bound_task *b = arg;
-    long rounds = stress_rounds(400);
+    long rounds = stress_rounds(2000);
     char byte = 'b';
 
     for (long i = 0; i < rounds; i++) {

@@ -21,8 +21,10 @@ static int drip_bytes(void *arg)
     for (int i = 0; i < d->count; i++) {
         char byte = (char)('a' + i);
 
-        if (zk_write(d->fd, &byte, 1, BOUND) != 1)
-            return -EIO;
+        ssize_t n = zk_write(d->fd, &byte, 1, BOUND);
+
+        if (n != 1)
+            return n < 0 ? (int)n : -EIO;
         if (zk_sleep_until(zk_after(d->gap)) < 0)
             return -ECANCELED;
     }

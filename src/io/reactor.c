@@ -341,7 +341,7 @@ int32_t zk__op_run(struct zk_op *op, zk_time_t deadline,
         op->flags &= (uint8_t)~ZK_OPF_CANCELLED;
         how = b->ops->submit(b, op);
         if (how == ZK_SUBMIT_UNSUPPORTED)
-            return past ? -ETIMEDOUT : op_on_pool(op);
+            return op_on_pool(op); /* ready, but only a thread can tell */
         if (how == ZK_SUBMIT_DONE)
             return op_immediate(op, w, past);
         ZK_ASSERT(!past);

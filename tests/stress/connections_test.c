@@ -159,7 +159,7 @@ static int rounds_task(void *arg)
             rss >> 10, ROUNDS, zk_test_rss_bytes() >> 10);
     /* Sanitizers keep freed memory back for a while. */
     if (!STRESS_TSAN)
-        EXPECT_LT(zk_test_rss_bytes(), rss + rss / 10 + (4 << 20));
+        EXPECT_LT(zk_test_rss_bytes(), rss + rss / 10 + (12 << 20));
     EXPECT_EQ(zk_cancel(acceptor), 0);
     EXPECT_EQ(result_of(acceptor), -ECANCELED);
     return 0;

@@ -104,7 +104,7 @@ RUN_TEST(a_deadline_comes_though_the_worker_it_is_kept_by_computes)
         atomic_store(&hog.stop, 1);
         EXPECT_EQ(result_of(task), 1);
     }
-    delays_check("woken by a deadline", delay, TRIES, ZK_MS(20));
+    delays_check("woken by a deadline", delay, TRIES, ZK_MS(50));
 }
 
 struct victim {

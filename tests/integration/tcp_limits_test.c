@@ -519,7 +519,7 @@ RUN_TEST(writers_take_turns_and_do_not_mix)
 
 RUN_TEST(a_reader_and_a_writer_go_side_by_side)
 {
-    static char block[1 << 16];
+    static char block[1 << 16], room[1 << 16];
     char byte = 0;
     struct call reader, writer;
     zk_task_t tasks[2];
@@ -537,8 +537,8 @@ RUN_TEST(a_reader_and_a_writer_go_side_by_side)
     EXPECT_EQ(result_of(tasks[1]), 1); /* though the writer waits */
     EXPECT_EQ(byte, '!');
     while (sum > 0) {
-        ssize_t n = zk_read(fd[1], block,
-                            sum < sizeof(block) ? sum : sizeof(block), BOUND);
+        ssize_t n = zk_read(fd[1], room,
+                            sum < sizeof(room) ? sum : sizeof(room), BOUND);
 
         if (!EXPECT_GT(n, 0))
             break;

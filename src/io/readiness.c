@@ -176,7 +176,6 @@ static void latch_fire(struct zk_backend *b, struct zk_fd_slot *slot,
     if (found != ZK_LATCH_NIL) {
         struct zk_task *task = (struct zk_task *)found;
         struct zk_op *op = zk_op_of(task);
-
         uint8_t foreign = zk_atomic_load(&slot->foreign_wakes, relaxed);
 
         foreign = op->backend == b ? 0 : (uint8_t)(foreign + 1);
